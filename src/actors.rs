@@ -1,0 +1,1 @@
+//! Everything that lives and reacts: one actor each, with the pure decisions it acts on beside it.

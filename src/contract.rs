@@ -1,0 +1,22 @@
+//! The wire types: what hive, queen, dashboards and clients say to each other, as JSON.
+//!
+//! Only data and its serde form live here. Field names are the contract and never change; what is
+//! optional on input has a default, unknown fields are ignored, and `null` means "absent or not
+//! known", never a sentinel. Judging whether a value is acceptable is left to who receives it.
+
+mod event;
+mod heartbeat;
+mod node;
+mod stream;
+mod view;
+mod worker;
+
+pub use event::{EventKind, ExitRecord, LifecycleEvent};
+pub use heartbeat::{HealthStatus, HiveHeartbeat, HiveInfo, OperationalStatus};
+pub use node::{GpuSource, GpuStats, NodeStats, SelfStats};
+pub use stream::{HiveTelemetry, QueenHeartbeat, Snapshot, StreamLifecycle, StreamLifecycleKind};
+pub use view::{Ack, ApiError, ErrorBody, Freshness, Health, HistoryPoint, HiveView, WorkerView};
+pub use worker::{
+    GpuShare, Isolation, LiveProbe, LoadSource, Pressure, ReadyProbe, RestartPolicy, RestartWhen,
+    WorkerReport, WorkerSpec, WorkerState,
+};

@@ -1,0 +1,73 @@
+//! A machine on the wire.
+
+use serde::{Deserialize, Serialize};
+
+/// Who tells the GPU figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GpuSource {
+    /// NVIDIA's management library.
+    Nvml,
+    /// The nvidia-smi program.
+    NvidiaSmi,
+    /// There is no GPU.
+    None,
+    /// There is one, and nothing answers for it: a zero does not mean idle.
+    Unknown,
+}
+
+/// One GPU. What its driver does not tell is `None`, never zero.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GpuStats {
+    /// Index as the driver counts.
+    pub id: String,
+    /// Identity across reboots.
+    pub uuid: String,
+    /// Product name.
+    pub name: String,
+    /// 0 to 100.
+    pub util_pct: Option<f64>,
+    /// MiB in use, by anyone.
+    pub vram_used_mb: Option<u64>,
+    /// MiB there are.
+    pub vram_total_mb: Option<u64>,
+    /// Degrees Celsius.
+    pub temp_c: Option<f64>,
+    /// Watts.
+    pub power_w: Option<f64>,
+    /// `ok`, or what is wrong with it.
+    pub health: Option<String>,
+}
+
+/// What the hive itself costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SelfStats {
+    /// 100 = one core.
+    pub cpu_pct: f64,
+    /// MiB.
+    pub rss_mb: u64,
+}
+
+/// A machine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeStats {
+    /// 0 to 100 × `cpu_count`; over the time between the last two samples.
+    pub cpu_pct: f64,
+    /// Processors online.
+    pub cpu_count: u32,
+    /// Load average over one minute.
+    pub load1: f64,
+    /// MiB not available to new work (`MemTotal` less `MemAvailable`).
+    pub ram_used_mb: u64,
+    /// MiB.
+    pub ram_total_mb: u64,
+    /// Its GPUs.
+    pub gpus: Vec<GpuStats>,
+    /// Who tells; `None` from a program that does not say.
+    pub gpu_source: Option<GpuSource>,
+    /// What the hive itself costs.
+    pub rbee: SelfStats,
+}

@@ -1,0 +1,98 @@
+//! What both roles answer to who asks.
+
+use super::{HiveInfo, NodeStats, WorkerReport};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// How recently a hive was heard of, by the queen's own clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Freshness {
+    /// In time.
+    Healthy,
+    /// Late; left out of scheduling.
+    Degraded,
+    /// Taken for dead; kept for the eye until it is evicted.
+    Down,
+}
+
+/// An element of `GET /v1/hives`.
+#[derive(Clone, Debug, Serialize)]
+pub struct HiveView {
+    /// As it last said.
+    #[serde(flatten)]
+    pub info: HiveInfo,
+    /// How recently it was heard of.
+    pub freshness: Freshness,
+    /// Since its last heartbeat came in, ms.
+    pub age_ms: u64,
+    /// Its workers, in any state.
+    pub worker_count: usize,
+    /// Its own clock at the last heartbeat, RFC 3339.
+    pub timestamp: String,
+    /// Random for each start of it.
+    pub boot_id: Option<String>,
+    /// Of its last heartbeat.
+    pub seq: Option<u64>,
+    /// How often it means to send, ms.
+    pub interval_ms: Option<u64>,
+    /// Its machine.
+    pub node: NodeStats,
+}
+
+/// `[age_ms, cpu_pct, working_set_mb, gpu_util_pct, vram_mb]`
+pub type HistoryPoint = (u64, f32, u32, f32, u32);
+
+/// An element of the queen's `GET /v1/workers`.
+#[derive(Clone, Debug, Serialize)]
+pub struct WorkerView {
+    /// As its hive last said; `sample_age_ms` counts on.
+    #[serde(flatten)]
+    pub report: WorkerReport,
+    /// How recently its hive was heard of.
+    pub freshness: Freshness,
+    /// Oldest first; only where one worker is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<Vec<HistoryPoint>>,
+}
+
+/// The body of a 200 to a heartbeat.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Ack {
+    /// Always `ok`.
+    pub status: Arc<str>,
+    /// For people.
+    pub message: String,
+}
+
+/// `GET /health`
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Health {
+    /// Always `ok`: what is not does not answer.
+    pub status: String,
+    /// `hive` or `queen`.
+    pub role: String,
+    /// This program's.
+    pub version: String,
+    /// Since the role started, seconds.
+    pub uptime_s: u64,
+}
+
+/// Every error's body, in the form that OpenAI's clients know.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// The one field.
+    pub error: ApiError,
+}
+
+/// What was wrong.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ApiError {
+    /// For people: what is wrong and what is allowed.
+    pub message: String,
+    /// The class, such as `invalid_request_error`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The case, for programs.
+    pub code: String,
+}
