@@ -1,1 +1,17 @@
-//! stub
+//! Configuration: a TOML file, overridden from the environment, turned into validated values.
+//!
+//! Everything is checked before anything is bound or spawned, and everything that is wrong is
+//! reported at once. What comes out of here is plain data; the actors never see it whole.
+
+mod hive;
+mod load;
+mod names;
+mod queen;
+mod reader;
+pub mod worker;
+
+pub use hive::{AdminSettings, CgroupMode, CgroupSettings, HiveSettings, OnExit};
+pub use load::{Settings, SettingsError, load};
+pub use names::{hive_id, worker_name};
+pub use queen::QueenSettings;
+pub use reader::Problem;

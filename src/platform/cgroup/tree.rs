@@ -1,0 +1,276 @@
+//! The directories of our slice: `{root}/{slice}/{group}/{instance}`, the last one made anew for
+//! each run of a worker, so that its peaks and counts are that run's own.
+
+use super::parse::oom_kills;
+use crate::platform::{kept_file::read_once, limits::CPU_PERIOD_USEC};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+use thiserror::Error;
+
+/// Of what the kernel has, what is enabled on the way down.
+const CONTROLLERS: [&str; 4] = ["cpu", "memory", "io", "pids"];
+
+/// How long a killed cgroup may take to be empty. A process in uninterruptible sleep can outlast it.
+const EMPTY_WITHIN: Duration = Duration::from_secs(10);
+
+/// Nested cgroups deeper than this are not followed.
+const DEPTH_MAX: usize = 16;
+
+/// What failed, where.
+#[derive(Debug, Error)]
+#[error("cannot {operation} {}", .path.display())]
+pub struct CgroupError {
+    operation: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl CgroupError {
+    fn at(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self { operation, path, source }
+    }
+}
+
+/// What a run may use; `None`: no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Microseconds per [`CPU_PERIOD_USEC`].
+    pub cpu_quota_usec: Option<u64>,
+    /// Bytes.
+    pub memory_max_bytes: Option<u64>,
+}
+
+/// Our slice of the tree.
+#[derive(Clone, Debug)]
+pub struct CgroupTree {
+    root: PathBuf,
+    slice: PathBuf,
+}
+
+impl CgroupTree {
+    /// Takes `{root}/{slice}` for ours, making it if need be. Fails where the tree is not writable.
+    pub fn open(root: PathBuf, slice: &str) -> Result<Self, CgroupError> {
+        enable_controllers(&root);
+        let slice = root.join(slice);
+        make_dir(&slice)?;
+        enable_controllers(&slice);
+        let tree = Self { root, slice };
+        tree.prove_writable()?;
+        Ok(tree)
+    }
+
+    /// A directory that exists may still be someone else's.
+    fn prove_writable(&self) -> Result<(), CgroupError> {
+        let probe = self.slice.join(format!("probe-{}", std::process::id()));
+        make_dir(&probe)?;
+        fs::remove_dir(&probe).map_err(CgroupError::at("remove", &probe))
+    }
+
+    /// `{root}/{slice}`
+    pub fn slice(&self) -> &Path {
+        &self.slice
+    }
+
+    /// The mount point or the delegated directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The controllers that runs get.
+    pub fn controllers(&self) -> Vec<String> {
+        let enabled = read_once(&self.slice.join("cgroup.subtree_control")).unwrap_or_default();
+        enabled.split_ascii_whitespace().map(str::to_owned).collect()
+    }
+
+    /// What is there already: `(group, instance)` of each directory.
+    pub fn list(&self) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        for group in child_names(&self.slice) {
+            for instance in child_names(&self.slice.join(&group)) {
+                found.push((group.clone(), instance));
+            }
+        }
+        found
+    }
+
+    /// The directory of a worker, whether it is there or not.
+    pub fn run(&self, group: &str, instance: &str) -> RunCgroup {
+        RunCgroup { path: self.slice.join(group).join(instance) }
+    }
+
+    /// Makes a fresh directory for a run and writes its limits. What an earlier run left is
+    /// removed first; one that still has processes is an error.
+    pub fn create(&self, group: &str, instance: &str) -> Result<RunCgroup, CgroupError> {
+        let parent = self.slice.join(group);
+        make_dir(&parent)?;
+        enable_controllers(&parent);
+        let run = self.run(group, instance);
+        run.remove()?;
+        make_dir(&run.path)?;
+        Ok(run)
+    }
+
+    /// Removes the group's directory, unless another worker has it.
+    pub fn remove_group_if_empty(&self, group: &str) {
+        let _ = fs::remove_dir(self.slice.join(group));
+    }
+
+    /// Removes our slice, unless something is left in it.
+    pub fn remove_if_empty(&self) {
+        let _ = fs::remove_dir(&self.slice);
+    }
+}
+
+/// One run's directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunCgroup {
+    path: PathBuf,
+}
+
+impl RunCgroup {
+    pub(super) fn at(path: &Path) -> Self {
+        Self { path: path.to_path_buf() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file that a process writes `0` to, to move itself here.
+    pub fn procs_file(&self) -> PathBuf {
+        self.path.join("cgroup.procs")
+    }
+
+    /// Whether it is there.
+    pub fn exists(&self) -> bool {
+        self.path.is_dir()
+    }
+
+    /// Writes the limits. `None` when none was asked for, else whether all of them are in force.
+    pub fn apply(&self, limits: Limits) -> Option<bool> {
+        // A half-dead engine is worse than a dead one: the tree goes as a whole.
+        let _ = fs::write(self.path.join("memory.oom.group"), "1");
+        let cpu = limits
+            .cpu_quota_usec
+            .map(|quota| self.set("cpu.max", &format!("{quota} {CPU_PERIOD_USEC}")));
+        let memory =
+            limits.memory_max_bytes.map(|bytes| self.set("memory.max", &bytes.to_string()));
+        match (cpu, memory) {
+            (None, None) => None,
+            (cpu, memory) => Some(cpu.unwrap_or(true) && memory.unwrap_or(true)),
+        }
+    }
+
+    /// The file is never created: where the controller is missing there is none.
+    fn set(&self, file: &str, value: &str) -> bool {
+        let open = fs::OpenOptions::new().write(true).open(self.path.join(file));
+        open.and_then(|mut file| io::Write::write_all(&mut file, value.as_bytes())).is_ok()
+    }
+
+    /// Every process in it and in what it made below.
+    pub fn pids(&self) -> Vec<u32> {
+        let mut pids = Vec::new();
+        collect_pids(&self.path, DEPTH_MAX, &mut pids);
+        pids
+    }
+
+    /// Processes that the kernel killed for memory; `None` without a memory controller.
+    pub fn oom_kills(&self) -> Option<u64> {
+        oom_kills(&read_once(&self.path.join("memory.events")).ok()?)
+    }
+
+    /// The most memory it ever held, bytes; `None` without a memory controller or on an old kernel.
+    pub fn memory_peak_bytes(&self) -> Option<u64> {
+        read_once(&self.path.join("memory.peak")).ok()?.trim().parse().ok()
+    }
+
+    /// Kills everything in it, at once and for good, and waits until it is empty.
+    /// Blocks; not for an actor's thread.
+    pub fn kill(&self) -> Result<(), CgroupError> {
+        let file = self.path.join("cgroup.kill");
+        match fs::write(&file, "1") {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.exists() => return Ok(()),
+            other => other.map_err(CgroupError::at("write", &file))?,
+        }
+        let deadline = Instant::now() + EMPTY_WITHIN;
+        while self.is_populated() {
+            if Instant::now() > deadline {
+                let late = io::Error::new(io::ErrorKind::TimedOut, "processes are left");
+                return Err(CgroupError::at("empty", &self.path)(late));
+            }
+            // The kernel tells of this only through inotify, for which a millisecond is not worth it.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Whether a process is in it or below.
+    pub fn is_populated(&self) -> bool {
+        let events = read_once(&self.path.join("cgroup.events"));
+        events.is_ok_and(|text| text.lines().any(|line| line == "populated 1"))
+    }
+
+    /// Removes it and what is below. That it is not there is no error.
+    pub fn remove(&self) -> Result<(), CgroupError> {
+        remove_tree(&self.path, DEPTH_MAX).map_err(CgroupError::at("remove", &self.path))
+    }
+}
+
+fn make_dir(path: &Path) -> Result<(), CgroupError> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.map_err(CgroupError::at("create", path)),
+    }
+}
+
+/// Each by itself: one that cannot be had must not cost the others.
+fn enable_controllers(path: &Path) {
+    let there = read_once(&path.join("cgroup.controllers")).unwrap_or_default();
+    let control = path.join("cgroup.subtree_control");
+    let enabled = read_once(&control).unwrap_or_default();
+    let wanted = CONTROLLERS.iter().filter(|name| {
+        let has = |text: &str| text.split_ascii_whitespace().any(|word| word == **name);
+        has(&there) && !has(&enabled)
+    });
+    for name in wanted {
+        if let Err(error) = fs::write(&control, format!("+{name}")) {
+            tracing::debug!(controller = name, path = %path.display(), %error, "controller not enabled");
+        }
+    }
+}
+
+fn child_names(path: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(path) else { return Vec::new() };
+    entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
+}
+
+fn collect_pids(path: &Path, depth: usize, pids: &mut Vec<u32>) {
+    let text = read_once(&path.join("cgroup.procs")).unwrap_or_default();
+    pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
+    if depth > 0 {
+        for child in child_names(path) {
+            collect_pids(&path.join(child), depth - 1, pids);
+        }
+    }
+}
+
+fn remove_tree(path: &Path, depth: usize) -> io::Result<()> {
+    if depth > 0 {
+        for child in child_names(path) {
+            remove_tree(&path.join(child), depth - 1)?;
+        }
+    }
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,96 @@
+//! A file of a kernel filesystem, opened once and read again each tick.
+//!
+//! Reading a kept descriptor costs a quarter of opening the path again, and it can never reach
+//! another process: /proc answers ESRCH once its process is reaped, cgroupfs ENODEV once its
+//! directory is gone. The open cannot hang on a FIFO in the file's place, and a file that is not
+//! regular is refused.
+
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
+
+/// No file that is sampled is larger; what is beyond is cut off, bytes.
+pub const READ_MAX: usize = 1 << 20;
+
+/// See the module.
+#[derive(Debug)]
+pub struct KeptFile(File);
+
+impl KeptFile {
+    /// Opens `path` for reading.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let fd = open(path, flags, Mode::empty())?;
+        if FileType::from_raw_mode(fstat(&fd)?.st_mode) != FileType::RegularFile {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file"));
+        }
+        Ok(Self(File::from(fd)))
+    }
+
+    /// Reads all of it, from its start, as text. `buffer` is overwritten and kept for the next read.
+    pub fn read<'b>(&self, buffer: &'b mut Vec<u8>) -> io::Result<&'b str> {
+        const FIRST: usize = 4096;
+        buffer.resize(buffer.capacity().max(FIRST), 0);
+        let mut filled = 0;
+        loop {
+            let count = match self.0.read_at(&mut buffer[filled..], filled as u64) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            };
+            filled += count;
+            if count == 0 || filled >= READ_MAX {
+                break;
+            }
+            if filled == buffer.len() {
+                buffer.resize(filled * 2, 0);
+            }
+        }
+        std::str::from_utf8(&buffer[..filled])
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not text"))
+    }
+}
+
+/// Reads a file once, with the same care.
+pub fn read_once(path: &Path) -> io::Result<String> {
+    let mut buffer = Vec::new();
+    KeptFile::open(path)?.read(&mut buffer).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
+    use super::*;
+    use nix::{sys::stat, unistd::mkfifo};
+    use std::fs;
+
+    #[test]
+    fn a_kept_file_is_read_anew_each_time_whatever_its_size() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        fs::write(&path, "one").unwrap();
+        let file = KeptFile::open(&path).unwrap();
+        let mut buffer = Vec::new();
+        assert_eq!(file.read(&mut buffer).unwrap(), "one");
+        let long = "x".repeat(10_000);
+        fs::write(&path, &long).unwrap();
+        assert_eq!(file.read(&mut buffer).unwrap(), long);
+        fs::write(&path, "").unwrap();
+        assert_eq!(file.read(&mut buffer).unwrap(), "");
+    }
+
+    #[test]
+    fn a_fifo_or_a_directory_in_its_place_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fifo");
+        mkfifo(&path, stat::Mode::S_IRWXU).unwrap();
+        assert!(KeptFile::open(&path).is_err());
+        assert!(KeptFile::open(dir.path()).is_err());
+    }
+
+    #[test]
+    fn rubbish_is_an_error_not_a_panic() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        fs::write(&path, [0xff, 0xfe, 0]).unwrap();
+        assert!(read_once(&path).is_err());
+    }
+}

@@ -1,0 +1,300 @@
+//! From a file and the environment to [`Settings`].
+
+use super::{
+    hive::{self, HiveSettings},
+    queen::{self, QueenSettings},
+    reader::{Findings, Problem, Table},
+};
+use config::{Config, Environment, File, FileFormat};
+use serde_json::{Map, Value};
+use std::{
+    io,
+    net::{SocketAddr, ToSocketAddrs},
+    path::{Path, PathBuf},
+};
+use thiserror::Error;
+
+/// A configuration file is read whole; nobody writes one larger than this, bytes.
+const FILE_MAX: u64 = 16 << 20;
+
+/// The roles to run. At least one is there.
+#[derive(Debug)]
+pub struct Settings {
+    /// From `[hive]`.
+    pub hive: Option<HiveSettings>,
+    /// From `[queen]`.
+    pub queen: Option<QueenSettings>,
+}
+
+/// Why there are no settings.
+#[derive(Debug, Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("cannot read {path}", path = .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is not TOML.
+    #[error("{path} is not valid TOML: {detail}", path = .path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        detail: String,
+    },
+    /// Values are wrong.
+    #[error("{path} has {count} problem(s):{list}", path = .path.display(), count = .problems.len(), list = listed(.problems))]
+    Values {
+        /// The file.
+        path: PathBuf,
+        /// All of them.
+        problems: Vec<Problem>,
+    },
+}
+
+fn listed(problems: &[Problem]) -> String {
+    problems.iter().map(|problem| format!("\n  {problem}")).collect()
+}
+
+/// Reads `path`, applies `RBEE__SECTION__KEY` from `environment`, and validates all of it.
+pub fn load(
+    path: &Path,
+    environment: impl IntoIterator<Item = (String, String)>,
+    insecure: bool,
+) -> Result<Settings, SettingsError> {
+    let text = read_file(path)?;
+    let document = merge(path, &text, environment)?;
+    let mut findings = Findings { text_values: true, ..Findings::default() };
+    let settings = read(document, insecure, &mut findings);
+    match settings {
+        Some(settings) if findings.problems.is_empty() => Ok(settings),
+        _ => Err(SettingsError::Values { path: path.to_path_buf(), problems: findings.problems }),
+    }
+}
+
+fn read_file(path: &Path) -> Result<String, SettingsError> {
+    let failed = |source| SettingsError::Read { path: path.to_path_buf(), source };
+    let meta = std::fs::metadata(path).map_err(failed)?;
+    if !meta.is_file() || meta.len() > FILE_MAX {
+        let why = format!("must be a regular file of at most {} MiB", FILE_MAX >> 20);
+        return Err(failed(io::Error::other(why)));
+    }
+    std::fs::read_to_string(path).map_err(failed)
+}
+
+/// The file's tree with the environment's values over it. Only the sections that the file has
+/// can be overridden: which roles run is the file's to say.
+fn merge(
+    path: &Path,
+    text: &str,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Value, SettingsError> {
+    let syntax = |error: config::ConfigError| SettingsError::Syntax {
+        path: path.to_path_buf(),
+        detail: error.to_string(),
+    };
+    let file = Config::builder()
+        .add_source(File::from_str(text, FileFormat::Toml))
+        .build()
+        .and_then(Config::try_deserialize::<Map<String, Value>>)
+        .map_err(syntax)?;
+    let overrides = environment
+        .into_iter()
+        .filter(|(name, _)| {
+            let section = name.strip_prefix("RBEE__").and_then(|rest| rest.split("__").next());
+            section.is_some_and(|section| file.contains_key(&section.to_lowercase()))
+        })
+        .collect();
+    Config::builder()
+        .add_source(File::from_str(text, FileFormat::Toml))
+        .add_source(Environment::with_prefix("RBEE").separator("__").source(Some(overrides)))
+        .build()
+        .and_then(Config::try_deserialize::<Value>)
+        .map_err(syntax)
+}
+
+fn read(document: Value, insecure: bool, findings: &mut Findings) -> Option<Settings> {
+    let mut root = Table::new("", document, findings);
+    let hive = root.optional_table("hive", findings);
+    let queen = root.optional_table("queen", findings);
+    if hive.is_none() && queen.is_none() && findings.problems.is_empty() {
+        findings.add(
+            "hive, queen",
+            "",
+            "at least one of the sections [hive] and [queen] is required",
+        );
+    }
+    root.finish(findings);
+    let hive = hive.map(|table| hive::read(table, insecure, findings));
+    let queen = queen.map(|table| queen::read(table, insecure, findings));
+    match (hive, queen) {
+        (Some(None), _) | (_, Some(None)) => None,
+        (hive, queen) => Some(Settings { hive: hive.flatten(), queen: queen.flatten() }),
+    }
+}
+
+/// Reads a `bind` address. Open to others only when the operator insists: this version has no tokens.
+pub(super) fn bind(
+    table: &mut Table,
+    default: &str,
+    insecure: bool,
+    findings: &mut Findings,
+) -> Option<SocketAddr> {
+    let text = table.string("bind", findings).unwrap_or_else(|| default.to_owned());
+    let address = text.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
+    let key = table.key("bind");
+    match address {
+        None => findings.add(key, format!("{text:?}"), "must be an address and a port, such as \"127.0.0.1:7835\""),
+        Some(address) if !address.ip().is_loopback() && !insecure => findings.add(
+            key,
+            format!("{text:?}"),
+            "must be a loopback address: whoever reaches it may do everything (--insecure binds it all the same)",
+        ),
+        Some(address) => return Some(address),
+    }
+    None
+}
+
+/// Keys whose meaning this version does not have yet may only be empty: a token that nobody checks
+/// would be worse than none.
+pub(super) fn refuse_unless_empty(
+    table: &mut Table,
+    keys: &[&'static str],
+    findings: &mut Findings,
+) {
+    for key in keys {
+        if let Some(text) = table.non_empty(key, findings) {
+            findings.add(
+                table.key(key),
+                format!("{text:?}"),
+                "must be empty: this version does not check tokens yet",
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
+    use super::*;
+    use std::io::Write;
+
+    fn load_text(text: &str, environment: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let environment = environment.iter().map(|(k, v)| ((*k).into(), (*v).into()));
+        load(file.path(), environment, false)
+    }
+
+    fn keys(result: Result<Settings, SettingsError>) -> Vec<String> {
+        match result {
+            Err(SettingsError::Values { problems, .. }) => {
+                problems.into_iter().map(|problem| problem.key).collect()
+            }
+            other => panic!("expected problems with values, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_configurations_that_come_with_rbee_are_valid() {
+        for name in ["local", "hive", "queen"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("config/{name}.toml"));
+            let settings = load(&path, [], false).unwrap();
+            assert_eq!(settings.hive.is_some(), name != "queen");
+            assert_eq!(settings.queen.is_some(), name != "hive");
+        }
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file_in_any_type() {
+        let settings = load_text(
+            "[hive]\nid = \"a\"\n[queen]\n",
+            &[
+                ("RBEE__HIVE__ID", "123"),
+                ("RBEE__HIVE__QUEEN_URL", "http://10.0.0.1:7833"),
+                ("RBEE__HIVE__CGROUP__MODE", "off"),
+                ("RBEE__HIVE__HEARTBEAT_INTERVAL_MS", "250"),
+                ("RBEE__HIVE__ADMIN__ALLOW_COMMANDS", "/bin/*,/usr/bin/*"),
+            ],
+        );
+        let hive = settings.unwrap().hive.unwrap();
+        assert_eq!(hive.id, "123");
+        assert_eq!(hive.queen_urls, ["http://10.0.0.1:7833"]);
+        assert_eq!(hive.cgroup.mode, super::super::CgroupMode::Off);
+        assert_eq!(hive.heartbeat_interval.as_millis(), 250);
+        assert_eq!(hive.admin.allow_commands.len(), 2);
+    }
+
+    #[test]
+    fn the_environment_starts_no_role_that_the_file_does_not_name() {
+        let settings = load_text("[queen]\n", &[("RBEE__HIVE__ID", "x")]).unwrap();
+        assert!(settings.hive.is_none() && settings.queen.is_some());
+    }
+
+    #[test]
+    fn names_of_variables_keep_their_case() {
+        let text = "[hive]\n[[hive.workers]]\ngroup=\"a\"\ninstance=\"b\"\ncommand=\"c\"\nenv={Cuda_X=\"Y\"}";
+        let hive = load_text(text, &[]).unwrap().hive.unwrap();
+        assert_eq!(hive.workers[0].env["Cuda_X"], "Y");
+    }
+
+    #[test]
+    fn all_problems_come_at_once_each_with_its_key() {
+        let text = r#"
+            wings = 4
+            [hive]
+            id = "no spaces"
+            bind = "0.0.0.0:7835"
+            queen_urls = ["gopher://x"]
+            heartbeat_interval_ms = 0
+            on_exit = "run"
+            typo = 1
+            [hive.cgroup]
+            mode = "maybe"
+            [[hive.workers]]
+            group = "a"
+            [queen]
+            bind = "nowhere"
+            down_after_ms = 1
+            [queen.auth]
+            token_file = "/etc/token"
+        "#;
+        assert_eq!(
+            keys(load_text(text, &[])),
+            [
+                "wings",
+                "hive.id",
+                "hive.bind",
+                "hive.queen_urls[0]",
+                "hive.heartbeat_interval_ms",
+                "hive.on_exit",
+                "hive.cgroup.mode",
+                "hive.workers[0].instance",
+                "hive.workers[0].command",
+                "hive.typo",
+                "queen.bind",
+                "queen.down_after_ms",
+                "queen.auth.token_file",
+            ]
+        );
+    }
+
+    #[test]
+    fn two_workers_of_one_name_are_refused() {
+        let worker = "[[hive.workers]]\ngroup=\"a\"\ninstance=\"b\"\ncommand=\"c\"\n";
+        let found = keys(load_text(&format!("[hive]\n{worker}{worker}"), &[]));
+        assert_eq!(found, ["hive.workers[1]"]);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_or_no_toml_says_so() {
+        let missing = load(Path::new("/nonexistent.toml"), [], false);
+        assert!(matches!(missing, Err(SettingsError::Read { .. })));
+        assert!(matches!(load_text("[hive", &[]), Err(SettingsError::Syntax { .. })));
+        assert!(matches!(load(Path::new("/"), [], false), Err(SettingsError::Read { .. })));
+        assert_eq!(keys(load_text("", &[])), ["hive, queen"]);
+    }
+}

@@ -1,0 +1,82 @@
+//! `[queen]`
+
+use super::{
+    load::{bind, refuse_unless_empty},
+    reader::{Findings, Table},
+};
+use std::{net::SocketAddr, time::Duration};
+
+/// A queen.
+#[derive(Clone, Debug)]
+pub struct QueenSettings {
+    /// Where its API listens.
+    pub bind: SocketAddr,
+    /// Between the `queen` events of the stream.
+    pub queen_heartbeat_interval: Duration,
+    /// A hive without a heartbeat for this long is degraded.
+    pub degraded_after: Duration,
+    /// A hive without a heartbeat for this long is down.
+    pub down_after: Duration,
+    /// A hive without a heartbeat for this long is forgotten, with its workers.
+    pub evict_after: Duration,
+    /// How far back a worker's history reaches.
+    pub history: Duration,
+    /// What all histories together may take, bytes.
+    pub history_bytes: usize,
+}
+
+pub(super) fn read(mut t: Table, insecure: bool, f: &mut Findings) -> Option<QueenSettings> {
+    let bind = bind(&mut t, "127.0.0.1:7833", insecure, f);
+    let queen_heartbeat_interval = t.millis("queen_heartbeat_interval_ms", f, 100..=600_000, 2_500);
+    let degraded_after = t.millis("degraded_after_ms", f, 100..=super::worker::DAY_MS, 3_000);
+    let down_after = t.millis("down_after_ms", f, 100..=super::worker::DAY_MS, 10_000);
+    let evict_after = t.millis("evict_after_ms", f, 100..=super::worker::DAY_MS, 90_000);
+    let history_s = t.number("history_s", f, 1..=86_400).unwrap_or(300);
+    let history_mb = t.number("history_mb", f, 0..=1_048_576).unwrap_or(256);
+    if t.flag("public_read", f, false) {
+        f.add(
+            t.key("public_read"),
+            "true",
+            "must be false: this version has no tokens, reading is open on loopback",
+        );
+    }
+    for key in ["allowed_hosts", "hives"] {
+        if t.strings(key, f).is_some_and(|list| !list.is_empty()) {
+            f.add(t.key(key), "", "must be empty: this version does not have it yet");
+        }
+    }
+    let mut auth = t.table("auth", f);
+    refuse_unless_empty(&mut auth, &["token_file", "hive_token_file", "inference_token_file"], f);
+    auth.finish(f);
+    let gateway = t.table("gateway", f);
+    read_gateway(gateway, f);
+    check_order(&t, [degraded_after, down_after, evict_after], f);
+    t.finish(f);
+    Some(QueenSettings {
+        bind: bind?,
+        queen_heartbeat_interval,
+        degraded_after,
+        down_after,
+        evict_after,
+        history: Duration::from_secs(history_s),
+        history_bytes: (history_mb << 20) as usize,
+    })
+}
+
+/// Checked, though nothing routes yet.
+fn read_gateway(mut t: Table, f: &mut Findings) {
+    t.number("queue_limit", f, 0..=1_000_000);
+    for key in ["queue_timeout_ms", "first_byte_timeout_ms", "idle_timeout_ms"] {
+        t.millis(key, f, 1..=super::worker::DAY_MS, 1);
+    }
+    t.finish(f);
+}
+
+fn check_order(t: &Table, [degraded, down, evict]: [Duration; 3], f: &mut Findings) {
+    if down <= degraded {
+        f.add(t.key("down_after_ms"), down.as_millis(), "must be above degraded_after_ms");
+    }
+    if evict <= down {
+        f.add(t.key("evict_after_ms"), evict.as_millis(), "must be above down_after_ms");
+    }
+}

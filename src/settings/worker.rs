@@ -1,0 +1,265 @@
+//! Reads one worker's spec: an element of `[[hive.workers]]` or the body of `POST /v1/workers`.
+//! Both have the same keys and the same checks.
+
+use super::{
+    names,
+    reader::{Findings, Problem, Table},
+};
+use crate::{
+    contract::{LiveProbe, LoadSource, ReadyProbe, RestartPolicy, RestartWhen, WorkerSpec},
+    platform::limits,
+};
+use actix_web::http::Uri;
+use serde_json::Value;
+
+/// The longest delay that any key takes: a day, ms.
+pub(in crate::settings) const DAY_MS: u64 = 86_400_000;
+
+const RESTART_WHEN: [(&str, RestartWhen); 3] = [
+    ("on-failure", RestartWhen::OnFailure),
+    ("always", RestartWhen::Always),
+    ("never", RestartWhen::Never),
+];
+
+/// Reads a spec from JSON, as the API gets it. `hostname` is for the default `url`.
+pub fn from_json(value: Value, hostname: &str) -> Result<WorkerSpec, Vec<Problem>> {
+    let mut findings = Findings::default();
+    if !value.is_object() {
+        findings.add("body", value, "must be a JSON object");
+        return Err(findings.problems);
+    }
+    let table = Table::new("", value, &mut findings);
+    let spec = read(table, hostname, &mut findings);
+    spec.filter(|_| findings.problems.is_empty()).ok_or(findings.problems)
+}
+
+/// Reads a spec from `table`. `None` only when a problem was noted.
+pub(in crate::settings) fn read(
+    mut t: Table,
+    hostname: &str,
+    f: &mut Findings,
+) -> Option<WorkerSpec> {
+    let group = t.require("group", f, names::worker_name);
+    let instance = t.require("instance", f, names::worker_name);
+    let command = t.require("command", f, command);
+    let args = t.strings("args", f).unwrap_or_default();
+    let env = t.string_map("env", f).into_iter().collect();
+    let cwd = t.parse("cwd", f, absolute_path);
+    let user = t.parse("user", f, existing_user);
+    let gpus = t.strings("gpus", f).unwrap_or_default();
+    let url = t.parse("url", f, http_url);
+    let model = t.parse("model", f, plain_text);
+    let slots = t.number("slots", f, 1..=1_000_000).map(|n| n as u32);
+    let cpu_limit = t.parse("cpu_limit", f, |s| limits::cpu_quota_usec(s).map(|_| s.to_owned()));
+    let memory_limit = memory_limit(&mut t, f);
+    let restart = t.table("restart", f);
+    let restart = read_restart(restart, f);
+    let ready = t.optional_table("ready", f).and_then(|ready| read_ready(ready, f));
+    let live = t.optional_table("live", f).and_then(|live| read_live(live, f));
+    let load = t.optional_table("load", f).and_then(|load| read_load(load, f));
+    let stop_grace_ms = t.number("stop_grace_ms", f, 0..=DAY_MS).unwrap_or(10_000);
+    let sample_interval_ms = t.number("sample_interval_ms", f, 10..=3_600_000);
+    if !gpus.is_empty() {
+        let key = t.key("gpus");
+        f.add(key, format!("{gpus:?}"), "must be empty: this version cannot tell GPUs apart yet");
+    }
+    t.finish(f);
+    let instance = instance?;
+    Some(WorkerSpec {
+        group: group?,
+        command: command?,
+        url: url.or_else(|| default_url(hostname, &instance)),
+        instance,
+        args,
+        env,
+        cwd,
+        user,
+        gpus,
+        model,
+        slots,
+        cpu_limit,
+        memory_limit,
+        restart,
+        ready,
+        live,
+        load,
+        stop_grace_ms,
+        sample_interval_ms,
+    })
+}
+
+fn memory_limit(t: &mut Table, f: &mut Findings) -> Option<String> {
+    let text = t.string_or_number("memory_limit", f)?;
+    match limits::memory_bytes(&text) {
+        Ok(_) => Some(text),
+        Err(allowed) => {
+            f.add(t.key("memory_limit"), format!("{text:?}"), &allowed);
+            None
+        }
+    }
+}
+
+fn read_restart(mut t: Table, f: &mut Findings) -> RestartPolicy {
+    let default = RestartPolicy::default();
+    let policy = RestartPolicy {
+        policy: t.choice("policy", f, &RESTART_WHEN, default.policy),
+        max_restarts: t
+            .number("max_restarts", f, 0..=1_000_000)
+            .map_or(default.max_restarts, |n| n as u32),
+        window_s: t.number("window_s", f, 1..=86_400).unwrap_or(default.window_s),
+        backoff_ms: t.number("backoff_ms", f, 1..=DAY_MS).unwrap_or(default.backoff_ms),
+        backoff_max_ms: t.number("backoff_max_ms", f, 1..=DAY_MS).unwrap_or(default.backoff_max_ms),
+    };
+    if policy.backoff_ms > policy.backoff_max_ms {
+        f.add(t.key("backoff_ms"), policy.backoff_ms, "must not be above backoff_max_ms");
+    }
+    t.finish(f);
+    policy
+}
+
+fn read_ready(mut t: Table, f: &mut Findings) -> Option<ReadyProbe> {
+    let probe = ReadyProbe {
+        http: t.require("http", f, http_url).unwrap_or_default(),
+        interval_ms: t.number("interval_ms", f, 10..=DAY_MS).unwrap_or(500),
+        timeout_s: t.number("timeout_s", f, 1..=86_400).unwrap_or(120),
+    };
+    t.finish(f);
+    (!probe.http.is_empty()).then_some(probe)
+}
+
+fn read_live(mut t: Table, f: &mut Findings) -> Option<LiveProbe> {
+    let probe = LiveProbe {
+        http: t.parse("http", f, http_url),
+        completion: t.flag("completion", f, false),
+        interval_ms: t.number("interval_ms", f, 100..=DAY_MS).unwrap_or(5_000),
+        timeout_ms: t.number("timeout_ms", f, 10..=DAY_MS).unwrap_or(2_000),
+        failures: t.number("failures", f, 1..=1_000).unwrap_or(3) as u32,
+    };
+    if probe.http.is_some() == probe.completion {
+        f.add(t.key("http"), "", "exactly one of http and completion = true is required");
+    }
+    t.finish(f);
+    Some(probe)
+}
+
+fn read_load(mut t: Table, f: &mut Findings) -> Option<LoadSource> {
+    let metrics = t.require("metrics", f, http_url);
+    t.finish(f);
+    Some(LoadSource { metrics: metrics? })
+}
+
+fn command(text: &str) -> Result<String, String> {
+    let path_like = text.contains('/');
+    if text.is_empty() || (path_like && !text.starts_with('/')) {
+        return Err("must be an absolute path, or a name that is looked up in PATH".into());
+    }
+    Ok(text.to_owned())
+}
+
+fn absolute_path(text: &str) -> Result<String, String> {
+    if text.starts_with('/') { Ok(text.to_owned()) } else { Err("must be an absolute path".into()) }
+}
+
+fn existing_user(text: &str) -> Result<String, String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err("only a hive that runs as root can start a worker as another user".into());
+    }
+    match nix::unistd::User::from_name(text) {
+        Ok(Some(_)) => Ok(text.to_owned()),
+        _ => Err("must be the name of a user of this machine".into()),
+    }
+}
+
+fn plain_text(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > 1024 || text.chars().any(char::is_control) {
+        return Err("must be 1 to 1024 bytes without control characters".into());
+    }
+    Ok(text.to_owned())
+}
+
+/// An absolute `http` URL.
+pub(in crate::settings) fn http_url(text: &str) -> Result<String, String> {
+    let allowed = || "must be a URL such as \"http://127.0.0.1:8080/health\"".to_owned();
+    let uri: Uri = text.parse().map_err(|_| allowed())?;
+    if uri.scheme_str() == Some("https") {
+        return Err("must begin with http://: this version has no TLS yet".into());
+    }
+    let host = uri.host().filter(|host| !host.is_empty());
+    if uri.scheme_str() != Some("http") || host.is_none() {
+        return Err(allowed());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+fn default_url(hostname: &str, instance: &str) -> Option<String> {
+    let port: u16 = instance.parse().ok().filter(|port| *port > 0)?;
+    let host = if hostname.contains(':') { format!("[{hostname}]") } else { hostname.to_owned() };
+    Some(format!("http://{host}:{port}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
+    use super::*;
+    use serde_json::json;
+
+    fn keys(value: Value) -> Vec<String> {
+        from_json(value, "127.0.0.1").unwrap_err().into_iter().map(|p| p.key).collect()
+    }
+
+    #[test]
+    fn three_keys_are_enough_and_the_rest_has_its_defaults() {
+        let spec = from_json(
+            json!({"group": "llm", "instance": "8080", "command": "/bin/true"}),
+            "10.0.0.7",
+        );
+        let spec = spec.unwrap();
+        assert_eq!(spec.url.as_deref(), Some("http://10.0.0.7:8080"));
+        assert_eq!(spec.stop_grace_ms, 10_000);
+        assert_eq!(spec.restart, RestartPolicy::default());
+        assert_eq!((spec.slots, spec.ready, spec.sample_interval_ms), (None, None, None));
+    }
+
+    #[test]
+    fn an_instance_that_is_no_port_has_no_url() {
+        let spec = from_json(json!({"group": "a", "instance": "x", "command": "sleep"}), "h");
+        assert_eq!(spec.unwrap().url, None);
+    }
+
+    #[test]
+    fn everything_wrong_is_named_at_once() {
+        let found = keys(json!({
+            "group": "../x", "command": "bin/x", "cpu_limit": "lots", "memory_limit": "4X",
+            "restart": {"policy": "sometimes", "backoff_ms": 10, "backoff_max_ms": 5},
+            "ready": {"http": "ftp://x"}, "live": {}, "slots": 0, "colour": "red",
+        }));
+        assert_eq!(
+            found,
+            [
+                "group",
+                "instance",
+                "command",
+                "slots",
+                "cpu_limit",
+                "memory_limit",
+                "restart.policy",
+                "restart.backoff_ms",
+                "ready.http",
+                "live.http",
+                "colour",
+            ]
+        );
+    }
+
+    #[test]
+    fn plain_bytes_may_be_a_number() {
+        let spec = json!({"group": "a", "instance": "b", "command": "c", "memory_limit": 1048576});
+        assert_eq!(from_json(spec, "h").unwrap().memory_limit.as_deref(), Some("1048576"));
+    }
+
+    #[test]
+    fn a_spec_that_is_no_object_is_refused() {
+        assert_eq!(keys(json!([1, 2])), ["body"]);
+        assert_eq!(keys(json!("x")), ["body"]);
+    }
+}
