@@ -92,12 +92,14 @@ mod tests {
     #[test]
     fn figures_are_read_from_real_texts() {
         let cpu = CpuStat::parse("usage_usec 123\nuser_usec 100\nnr_periods 7\nnr_throttled 2\n");
-        assert_eq!((cpu.usage_usec, cpu.nr_periods, cpu.nr_throttled), (Some(123), Some(7), Some(2)));
+        assert_eq!(
+            (cpu.usage_usec, cpu.nr_periods, cpu.nr_throttled),
+            (Some(123), Some(7), Some(2))
+        );
         let memory = MemoryStat::parse("anon 42\nfile 9\ninactive_file 8\nactive_file 1\n");
         assert_eq!((memory.anon, memory.inactive_file), (Some(42), Some(8)));
-        let io = IoStat::parse(
-            "8:0 rbytes=1 wbytes=2 rios=3\n253:0 rbytes=10 wbytes=20 rios=1\n7:0 \n",
-        );
+        let io =
+            IoStat::parse("8:0 rbytes=1 wbytes=2 rios=3\n253:0 rbytes=10 wbytes=20 rios=1\n7:0 \n");
         assert_eq!(io, IoStat { rbytes: 11, wbytes: 22 });
         assert_eq!(oom_kills("low 0\noom 3\noom_kill 2\noom_group_kill 1\n"), Some(2));
         let pressure = "some avg10=1.53 avg60=0.20 avg300=0.00 total=5\nfull avg10=0.00\n";

@@ -194,7 +194,9 @@ impl RunCgroup {
     pub fn kill(&self) -> Result<(), CgroupError> {
         let file = self.path.join("cgroup.kill");
         match fs::write(&file, "1") {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.exists() => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.exists() => {
+                return Ok(());
+            }
             other => other.map_err(CgroupError::at("write", &file))?,
         }
         let deadline = Instant::now() + EMPTY_WITHIN;

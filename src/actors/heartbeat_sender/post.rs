@@ -1,0 +1,85 @@
+//! One heartbeat on the wire, and what its answer means.
+
+use awc::{
+    Client,
+    http::{StatusCode, header},
+};
+use std::time::Duration;
+
+/// An answer is an error's text at most; more is not read, bytes.
+const ANSWER_MAX: usize = 64 << 10;
+
+/// The longest that a queen's `Retry-After` is obeyed.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// What became of a heartbeat.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// 200
+    Stored,
+    /// The queen is there, and does not want it.
+    Refused(String),
+    /// 503 with how long to wait.
+    Overloaded(Duration),
+    /// Nobody took it in time.
+    Missing(String),
+}
+
+/// Posts `body` and reads the answer to its end, so that the connection can be used again.
+pub async fn post(client: Client, url: String, body: Vec<u8>, timeout: Duration) -> Answer {
+    let exchange = async {
+        let request = client.post(url).content_type("application/json");
+        let mut response = request.send_body(body).await.map_err(|error| error.to_string())?;
+        let text = response.body().limit(ANSWER_MAX).await.map_err(|error| error.to_string())?;
+        let wait = response
+            .headers()
+            .get(header::RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs));
+        Ok::<_, String>(judge(response.status(), wait, &text))
+    };
+    match tokio::time::timeout(timeout, exchange).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => Answer::Missing(error),
+        Err(_) => Answer::Missing(format!("no answer within {} ms", timeout.as_millis())),
+    }
+}
+
+fn judge(status: StatusCode, retry_after: Option<Duration>, text: &[u8]) -> Answer {
+    let shown = || String::from_utf8_lossy(&text[..text.len().min(512)]).into_owned();
+    match (status, retry_after) {
+        (StatusCode::OK, _) => Answer::Stored,
+        (StatusCode::SERVICE_UNAVAILABLE, Some(wait)) => {
+            Answer::Overloaded(wait.min(RETRY_AFTER_MAX))
+        }
+        (StatusCode::CONFLICT, _) => Answer::Refused(format!(
+            "ANOTHER HIVE WITH THIS ID HAS TAKEN OVER: give each hive an id of its own ({})",
+            shown()
+        )),
+        (status, _) if status.is_client_error() => {
+            Answer::Refused(format!("{status}: {}", shown()))
+        }
+        (status, _) => Answer::Missing(format!("the queen answered {status}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_answer_has_its_meaning() {
+        let judged = |code: u16, wait: Option<u64>| {
+            let status = StatusCode::from_u16(code).unwrap_or(StatusCode::IM_A_TEAPOT);
+            judge(status, wait.map(Duration::from_secs), b"why")
+        };
+        assert_eq!(judged(200, None), Answer::Stored);
+        assert_eq!(judged(503, Some(2)), Answer::Overloaded(Duration::from_secs(2)));
+        assert_eq!(judged(503, Some(9_999)), Answer::Overloaded(RETRY_AFTER_MAX));
+        for code in [400, 401, 409, 413] {
+            assert!(matches!(judged(code, None), Answer::Refused(_)), "{code}");
+        }
+        for code in [204, 301, 500, 502, 503] {
+            assert!(matches!(judged(code, None), Answer::Missing(_)), "{code}");
+        }
+    }
+}

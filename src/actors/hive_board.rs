@@ -1,0 +1,313 @@
+//! What a hive knows of its workers, for whoever reads: the API and the heartbeat.
+//!
+//! Two writers, each with its own half of an entry: the spawner says what a worker is, its monitor
+//! what it uses. A monitor's figures count only for the run that they were taken of.
+
+use super::monitor::Figures;
+use crate::{
+    contract::{
+        ExitRecord, GpuSource, Isolation, NodeStats, WorkerReport, WorkerSpec, WorkerState,
+    },
+    platform::{limits, process::Identity},
+};
+use arc_swap::ArcSwap;
+use dashmap::DashMap;
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Below this share of a core a worker without a GPU counts as idle, percent.
+const IDLE_BELOW_CPU_PCT: f64 = 5.0;
+
+/// A worker's name on its hive.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkerName {
+    /// Such as `llm`.
+    pub group: Arc<str>,
+    /// Such as `8080`.
+    pub instance: Arc<str>,
+}
+
+impl WorkerName {
+    /// From its two parts.
+    pub fn new(group: &str, instance: &str) -> Self {
+        Self { group: group.into(), instance: instance.into() }
+    }
+}
+
+impl fmt::Display for WorkerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.group, self.instance)
+    }
+}
+
+/// Counts a hive's runs; no two of them have the same number.
+pub type RunNumber = u64;
+
+/// What the spawner says of a worker.
+#[derive(Clone, Debug)]
+pub struct WorkerStatus {
+    /// What it was asked to be; `None` for one that was found and is only watched.
+    pub spec: Option<Arc<WorkerSpec>>,
+    /// Where it stands.
+    pub state: WorkerState,
+    /// Its main process.
+    pub main: Option<Identity>,
+    /// Its run.
+    pub run: RunNumber,
+    /// How its tree is held together.
+    pub isolation: Isolation,
+    /// Whether its limits are in force.
+    pub limits_applied: Option<bool>,
+    /// Restarts after a death.
+    pub restarts: u64,
+    /// When it will be started again, RFC 3339.
+    pub retry_at: Option<String>,
+    /// Whether it was found running.
+    pub adopted: bool,
+    /// Whether the configuration asks for something else.
+    pub spec_changed: bool,
+    /// How its last run ended.
+    pub last_exit: Option<Arc<ExitRecord>>,
+    /// The model it serves.
+    pub model: Option<String>,
+    /// Other names of the model.
+    pub model_aliases: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Sample {
+    taken: Instant,
+    figures: Figures,
+    peak_rss_mb: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    status: Arc<WorkerStatus>,
+    sample: Option<Sample>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct HiveBoard {
+    workers: DashMap<WorkerName, Entry>,
+    node: ArcSwap<NodeStats>,
+}
+
+impl HiveBoard {
+    /// The spawner's word on a worker. Figures of an earlier run go.
+    pub fn set_status(&self, name: &WorkerName, status: WorkerStatus) {
+        let status = Arc::new(status);
+        let mut entry = self
+            .workers
+            .entry(name.clone())
+            .or_insert_with(|| Entry { status: Arc::clone(&status), sample: None });
+        if entry.status.run != status.run || status.main.is_none() {
+            entry.sample = None;
+        }
+        entry.status = status;
+    }
+
+    /// The worker is forgotten.
+    pub fn remove(&self, name: &WorkerName) {
+        self.workers.remove(name);
+    }
+
+    /// A monitor's figures. `false` when they are of a run that is over.
+    pub fn publish(&self, name: &WorkerName, run: RunNumber, figures: Figures) -> bool {
+        let Some(mut entry) = self.workers.get_mut(name) else { return false };
+        if entry.status.run != run || entry.status.main.is_none() {
+            return false;
+        }
+        let peak = entry.sample.as_ref().map_or(0, |sample| sample.peak_rss_mb);
+        let peak_rss_mb = peak.max(figures.rss_mb);
+        entry.sample = Some(Sample { taken: Instant::now(), figures, peak_rss_mb });
+        true
+    }
+
+    /// The most memory that was seen of the worker's run, MiB.
+    pub fn peak_rss_mb(&self, name: &WorkerName) -> u64 {
+        let entry = self.workers.get(name);
+        entry.and_then(|e| e.sample.as_ref().map(|sample| sample.peak_rss_mb)).unwrap_or(0)
+    }
+
+    /// The machine's figures.
+    pub fn set_node(&self, node: NodeStats) {
+        self.node.store(Arc::new(node));
+    }
+
+    /// The machine's figures.
+    pub fn node(&self) -> Arc<NodeStats> {
+        self.node.load_full()
+    }
+
+    /// One worker, with its spec.
+    pub fn get(&self, name: &WorkerName) -> Option<(WorkerReport, Option<Arc<WorkerSpec>>)> {
+        let source = self.node.load().gpu_source;
+        let entry = self.workers.get(name)?;
+        Some((report(name, &entry, source, true), entry.status.spec.clone()))
+    }
+
+    /// All workers, by name. `log_tails`: with the last lines of their last exit, which a heartbeat
+    /// leaves out: they went with the event.
+    pub fn reports(&self, log_tails: bool) -> Vec<WorkerReport> {
+        let source = self.node.load().gpu_source;
+        let each = self.workers.iter().map(|e| report(e.key(), e.value(), source, log_tails));
+        let mut reports: Vec<_> = each.collect();
+        reports.sort_unstable_by(|a, b| (&a.group, &a.instance).cmp(&(&b.group, &b.instance)));
+        reports
+    }
+
+    /// All names, sorted.
+    pub fn names(&self) -> Vec<WorkerName> {
+        let mut names: Vec<_> = self.workers.iter().map(|entry| entry.key().clone()).collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+fn report(
+    name: &WorkerName,
+    entry: &Entry,
+    gpu_source: Option<GpuSource>,
+    log_tail: bool,
+) -> WorkerReport {
+    let status = &*entry.status;
+    let spec = status.spec.as_deref();
+    let figures = entry.sample.as_ref().map(|s| s.figures.clone()).unwrap_or_default();
+    let pid = status.main.map(|main| main.pid);
+    let idle = pid.and_then(|_| idle(&figures, gpu_source));
+    let pids = match (pid, figures.pids.is_empty()) {
+        (Some(pid), true) => vec![pid],
+        _ => figures.pids,
+    };
+    WorkerReport {
+        hive_id: None,
+        group: name.group.to_string(),
+        instance: name.instance.to_string(),
+        pid,
+        state: status.state,
+        cpu_pct: figures.cpu_pct,
+        rss_mb: figures.rss_mb,
+        working_set_mb: figures.working_set_mb,
+        anon_mb: figures.anon_mb,
+        io_r_mb_s: figures.io_r_mb_s,
+        io_w_mb_s: figures.io_w_mb_s,
+        uptime_s: status.main.map_or(0, |main| main.uptime().as_secs()),
+        gpu_util_pct: 0.0,
+        vram_mb: 0,
+        total_vram_mb: None,
+        gpus: Vec::new(),
+        model: status.model.clone(),
+        model_aliases: status.model_aliases.clone(),
+        requests_running: None,
+        requests_waiting: None,
+        kv_cache_pct: None,
+        idle,
+        pids,
+        url: spec.and_then(|spec| spec.url.clone()),
+        slots: spec.and_then(|spec| spec.slots),
+        isolation: status.isolation,
+        limits_applied: status.limits_applied,
+        cpu_limit_pct: spec.and_then(cpu_limit_pct),
+        memory_limit_mb: spec.and_then(memory_limit_mb),
+        pressure: figures.pressure,
+        throttled_pct: figures.throttled_pct,
+        restarts: status.restarts,
+        retry_at: status.retry_at.clone(),
+        adopted: status.adopted,
+        spec_changed: status.spec_changed,
+        last_exit: status.last_exit.as_deref().map(|exit| exit_for(exit, log_tail)),
+        sample_age_ms: entry.sample.as_ref().map_or(0, |sample| millis(sample.taken.elapsed())),
+    }
+}
+
+fn exit_for(exit: &ExitRecord, log_tail: bool) -> ExitRecord {
+    ExitRecord {
+        at: exit.at.clone(),
+        signal: exit.signal.clone(),
+        log_tail: if log_tail { exit.log_tail.clone() } else { Vec::new() },
+        ..*exit
+    }
+}
+
+/// Unknown where a GPU does not answer, and before there is a rate to judge by.
+fn idle(figures: &Figures, gpu_source: Option<GpuSource>) -> Option<bool> {
+    match gpu_source {
+        Some(GpuSource::None) if figures.has_rates => Some(figures.cpu_pct < IDLE_BELOW_CPU_PCT),
+        _ => None,
+    }
+}
+
+fn cpu_limit_pct(spec: &WorkerSpec) -> Option<f64> {
+    let quota = limits::cpu_quota_usec(spec.cpu_limit.as_deref()?).ok()?;
+    Some(quota as f64 * 100.0 / limits::CPU_PERIOD_USEC as f64)
+}
+
+fn memory_limit_mb(spec: &WorkerSpec) -> Option<u64> {
+    Some(limits::memory_bytes(spec.memory_limit.as_deref()?).ok()? >> 20)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
+    use super::*;
+
+    fn status(run: RunNumber, main: Option<u32>) -> WorkerStatus {
+        WorkerStatus {
+            spec: None,
+            state: WorkerState::Ready,
+            main: main.map(|pid| Identity { pid, start_ticks: 1 }),
+            run,
+            isolation: Isolation::Plain,
+            limits_applied: None,
+            restarts: 0,
+            retry_at: None,
+            adopted: false,
+            spec_changed: false,
+            last_exit: None,
+            model: None,
+            model_aliases: Vec::new(),
+        }
+    }
+
+    fn busy(cpu_pct: f64, rss_mb: u64) -> Figures {
+        Figures { cpu_pct, rss_mb, has_rates: true, ..Figures::default() }
+    }
+
+    #[test]
+    fn figures_of_an_earlier_run_are_not_shown() {
+        let (board, name) = (HiveBoard::default(), WorkerName::new("a", "b"));
+        assert!(!board.publish(&name, 1, busy(1.0, 1)), "nobody knows it yet");
+        board.set_status(&name, status(1, Some(10)));
+        assert!(board.publish(&name, 1, busy(50.0, 7)));
+        assert!(board.publish(&name, 1, busy(40.0, 3)));
+        assert_eq!(board.peak_rss_mb(&name), 7);
+        board.set_status(&name, status(2, Some(11)));
+        assert!(!board.publish(&name, 1, busy(99.0, 9)));
+        let (report, _) = board.get(&name).unwrap();
+        assert_eq!((report.cpu_pct, report.rss_mb, report.pids), (0.0, 0, vec![11]));
+    }
+
+    #[test]
+    fn idle_is_judged_only_where_it_can_be() {
+        let (board, name) = (HiveBoard::default(), WorkerName::new("a", "b"));
+        let idle = |source, figures: Figures| {
+            board.set_node(NodeStats { gpu_source: source, ..NodeStats::default() });
+            board.set_status(&name, status(1, Some(10)));
+            board.publish(&name, 1, figures);
+            board.get(&name).unwrap().0.idle
+        };
+        assert_eq!(idle(Some(GpuSource::None), busy(4.9, 1)), Some(true));
+        assert_eq!(idle(Some(GpuSource::None), busy(5.0, 1)), Some(false));
+        assert_eq!(idle(Some(GpuSource::None), Figures::default()), None);
+        assert_eq!(idle(Some(GpuSource::Unknown), busy(0.0, 1)), None);
+    }
+}

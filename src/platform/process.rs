@@ -1,0 +1,21 @@
+//! Processes: starting one where it belongs, knowing it again, following its tree, learning of its end.
+
+mod children;
+mod clock;
+mod exit;
+mod identity;
+mod reader;
+mod shim;
+mod spawn;
+mod table;
+mod tree;
+
+pub use children::{adopt_orphans, reap_orphans};
+pub use clock::{boot_id, since_boot};
+pub use exit::{ExitStatus, ProcessWatch, signal_name};
+pub use identity::Identity;
+pub use reader::{TreeFigures, TreeReader, Wanted};
+pub use shim::{SHIM_ARGUMENT, run_shim};
+pub use spawn::{ExecPlan, SpawnError, SpawnStage, Spawned, spawn};
+pub use table::{ProcessEntry, ProcessTable, TableCache};
+pub use tree::{RUN_MARKER, TreeTracker, carries_marker};
