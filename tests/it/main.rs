@@ -1,0 +1,21 @@
+//! Tests of the whole: they start the real binary and speak HTTP with it, like anybody else.
+//!
+//! A file a capability. What they know of the product is its contract; what they know of
+//! processes they read from /proc themselves.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what it expects"
+)]
+
+mod support;
+
+mod echo_worker;
+mod figures;
+mod isolation;
+mod pipeline;
+mod settings;
+mod tree;
+mod worker_lifecycle;
+mod workers_api;
