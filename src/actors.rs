@@ -4,7 +4,9 @@ pub mod heartbeat_sender;
 pub mod hive_board;
 pub mod monitor;
 pub mod node_monitor;
+pub mod registry;
 pub mod spawner;
+pub mod sse_broadcaster;
 pub mod supervise;
 
 /// The wall clock, RFC 3339 with milliseconds. For people; nothing is computed with it.

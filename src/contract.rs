@@ -15,7 +15,10 @@ pub use event::{EventKind, ExitRecord, LifecycleEvent};
 pub use heartbeat::{HealthStatus, HiveHeartbeat, HiveInfo, OperationalStatus};
 pub use node::{GpuSource, GpuStats, NodeStats, SelfStats};
 pub use stream::{HiveTelemetry, QueenHeartbeat, Snapshot, StreamLifecycle, StreamLifecycleKind};
-pub use view::{Ack, ApiError, ErrorBody, Freshness, Health, HistoryPoint, HiveView, WorkerView};
+pub use view::{
+    Ack, ApiError, ErrorBody, Freshness, Health, HistoryList, HistoryPoint, HiveList, HiveView,
+    WorkerHistory, WorkerList, WorkerView,
+};
 pub use worker::{
     GpuShare, Isolation, LiveProbe, LoadSource, Pressure, ReadyProbe, RestartPolicy, RestartWhen,
     WorkerReport, WorkerSpec, WorkerState,

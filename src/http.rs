@@ -2,3 +2,6 @@
 //! read-only handles; routes, bodies and errors live here, decisions do not.
 
 pub mod error;
+pub mod fallback;
+pub mod queen;
+pub mod socket;

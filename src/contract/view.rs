@@ -96,3 +96,37 @@ pub struct ApiError {
     /// The case, for programs.
     pub code: String,
 }
+
+/// `GET /v1/hives`
+#[derive(Debug, Serialize)]
+pub struct HiveList {
+    /// Sorted by id.
+    pub hives: Vec<HiveView>,
+}
+
+/// The queen's `GET /v1/workers`
+#[derive(Debug, Serialize)]
+pub struct WorkerList {
+    /// Sorted by hive, group and instance.
+    pub workers: Vec<WorkerView>,
+}
+
+/// An element of `GET /v1/history`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WorkerHistory {
+    /// Which hive it runs on.
+    pub hive_id: Arc<str>,
+    /// Its group.
+    pub group: String,
+    /// Its instance.
+    pub instance: String,
+    /// Oldest first.
+    pub history: Vec<HistoryPoint>,
+}
+
+/// `GET /v1/history`
+#[derive(Debug, Serialize)]
+pub struct HistoryList {
+    /// Sorted by hive, group and instance.
+    pub workers: Vec<WorkerHistory>,
+}

@@ -1,0 +1,154 @@
+//! The registry: every hive that is heard of and its workers, in memory only.
+//!
+//! [`RegistryActor`] is its only writer; everyone else reads through a [`RegistryReader`]. The actor
+//! owns the timers and nothing else: what a heartbeat or the passing of time changes is decided in
+//! `table`, and each change is published to the stream before the heartbeat is answered.
+
+mod acceptance;
+mod events;
+#[cfg(test)]
+pub(crate) mod fixtures;
+mod freshness;
+mod history;
+mod intake;
+mod query;
+mod reader;
+mod record;
+mod table;
+
+pub use freshness::{freshness, takes_work};
+pub use intake::{INTAKE_BYTES, INTAKE_WAITING, Intake, IntakeFull, Load};
+pub use query::{WorkerFilter, free_vram_mb, serves};
+pub use reader::RegistryReader;
+pub use record::HiveRecord;
+pub use table::{HIVES_LIMIT, Outcome, WORKERS_LIMIT};
+
+use super::sse_broadcaster::{SseBroadcaster, StreamEvent, StreamStats};
+use crate::contract::HiveHeartbeat;
+use actix::prelude::*;
+use std::{sync::Arc, time::Duration};
+use table::Table;
+use tokio::time::Instant;
+
+/// How often standings are looked at.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
+/// An interval of zero would never let go of the thread.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
+
+/// The settings of the registry, as plain values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistryConfig {
+    /// Without a heartbeat for this long, or for three of its intervals if those are longer, a hive is degraded.
+    pub degraded_after: Duration,
+    /// Without a heartbeat for this long a hive is down.
+    pub down_after: Duration,
+    /// Without a heartbeat for this long a hive is forgotten, with its workers.
+    pub evict_after: Duration,
+    /// How far back each worker's history is kept.
+    pub history: Duration,
+    /// Bytes for all history.
+    pub history_bytes: usize,
+    /// How often the queen sends its own heartbeat on the stream.
+    pub queen_heartbeat_interval: Duration,
+}
+
+impl Default for RegistryConfig {
+    fn default() -> Self {
+        Self {
+            degraded_after: Duration::from_secs(3),
+            down_after: Duration::from_secs(10),
+            evict_after: Duration::from_secs(90),
+            history: Duration::from_secs(300),
+            history_bytes: 256 << 20,
+            queen_heartbeat_interval: Duration::from_millis(2_500),
+        }
+    }
+}
+
+/// Stores a heartbeat. The answer comes when it is stored and on its way to the stream.
+#[derive(Debug)]
+pub struct StoreHeartbeat {
+    /// Already judged to be well formed.
+    pub heartbeat: HiveHeartbeat,
+    /// Given back once the heartbeat has been dealt with.
+    pub load: Load,
+}
+
+impl Message for StoreHeartbeat {
+    type Result = Result<Outcome, StreamBehind>;
+}
+
+/// The stream has not dealt with what it was told before; nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the event stream is behind")]
+pub struct StreamBehind;
+
+/// See the module.
+pub struct RegistryActor {
+    table: Table,
+    reader: RegistryReader,
+    stream: Addr<SseBroadcaster>,
+    stats: Arc<StreamStats>,
+    queen_heartbeat_interval: Duration,
+}
+
+impl RegistryActor {
+    /// An empty registry that tells `stream` what happens; `stats` are that stream's.
+    pub fn new(
+        config: RegistryConfig,
+        stream: Addr<SseBroadcaster>,
+        stats: Arc<StreamStats>,
+    ) -> Self {
+        let queen_heartbeat_interval = config.queen_heartbeat_interval.max(SHORTEST_INTERVAL);
+        let table = Table::new(config, Instant::now());
+        Self { reader: table.reader(), table, stream, stats, queen_heartbeat_interval }
+    }
+
+    /// A handle to read by.
+    pub fn reader(&self) -> RegistryReader {
+        self.reader.clone()
+    }
+
+    fn publish(&self, events: Vec<StreamEvent>) {
+        if !events.is_empty() {
+            self.stream.do_send(self.stats.publish(events));
+        }
+    }
+}
+
+impl Actor for RegistryActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // The bound is the intake's: a mailbox's own counts once more for each clone of its address.
+        ctx.set_mailbox_capacity(INTAKE_WAITING);
+        ctx.run_interval(SWEEP_INTERVAL, |registry, _| {
+            let events = registry.table.sweep(Instant::now());
+            registry.publish(events);
+        });
+        ctx.run_interval(self.queen_heartbeat_interval, |registry, _| {
+            if !registry.stats.is_behind() {
+                let heartbeat = registry.reader.queen_heartbeat(Instant::now());
+                registry.publish(vec![StreamEvent::Queen(Arc::new(heartbeat))]);
+            }
+        });
+    }
+}
+
+impl Handler<StoreHeartbeat> for RegistryActor {
+    type Result = Result<Outcome, StreamBehind>;
+
+    fn handle(&mut self, message: StoreHeartbeat, _: &mut Self::Context) -> Self::Result {
+        if self.stats.is_behind() {
+            return Err(StreamBehind);
+        }
+        let (outcome, events) = self.table.store(message.heartbeat, Instant::now());
+        self.publish(events);
+        Ok(outcome)
+    }
+}
+
+/// The queen's clock, RFC 3339 with milliseconds.
+pub(crate) fn timestamp() -> String {
+    format!("{:.3}", jiff::Timestamp::now())
+}

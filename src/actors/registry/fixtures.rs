@@ -1,0 +1,37 @@
+//! Heartbeats for tests.
+
+use crate::contract::{HiveHeartbeat, HiveInfo, NodeStats, WorkerReport};
+use serde_json::json;
+
+#[allow(clippy::unwrap_used, reason = "what is written here parses")]
+pub(crate) fn worker(group: &str, instance: &str) -> WorkerReport {
+    serde_json::from_value(json!({"group": group, "instance": instance})).unwrap()
+}
+
+pub(crate) fn heartbeat(id: &str, workers: Vec<WorkerReport>) -> HiveHeartbeat {
+    HiveHeartbeat {
+        hive: HiveInfo {
+            id: id.into(),
+            hostname: "127.0.0.1".into(),
+            port: 7835,
+            operational_status: Default::default(),
+            health_status: Default::default(),
+            version: String::new(),
+            leaves_workers: false,
+        },
+        timestamp: "2026-01-01T00:00:00Z".into(),
+        boot_id: None,
+        seq: None,
+        interval_ms: None,
+        node: NodeStats::default(),
+        workers,
+        events: Vec::new(),
+    }
+}
+
+pub(crate) fn numbered(id: &str, boot: &str, seq: u64) -> HiveHeartbeat {
+    let mut numbered = heartbeat(id, vec![worker("llm", "8080")]);
+    numbered.boot_id = Some(boot.into());
+    numbered.seq = Some(seq);
+    numbered
+}

@@ -1,0 +1,105 @@
+//! How much heartbeat work may wait at once. A heartbeat carries its [`Load`] from the first byte read
+//! until the registry has dealt with it, even if whoever sent it has gone meanwhile.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+/// Bytes of heartbeat bodies held at once, read or waiting.
+pub const INTAKE_BYTES: usize = 256 << 20;
+/// Heartbeats waiting for the registry at once.
+pub const INTAKE_WAITING: usize = 1_024;
+
+/// Too much is waiting already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many heartbeats are waiting")]
+pub struct IntakeFull;
+
+/// The account of what waits.
+#[derive(Debug, Default)]
+pub struct Intake {
+    bytes: AtomicUsize,
+    waiting: AtomicUsize,
+}
+
+impl Intake {
+    /// Begins with nothing taken.
+    pub fn begin(self: &Arc<Self>) -> Load {
+        Load { intake: Arc::clone(self), bytes: 0, waits: false }
+    }
+
+    /// Heartbeats that wait for the registry.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+}
+
+/// One heartbeat's part; given back when dropped.
+#[derive(Debug)]
+pub struct Load {
+    intake: Arc<Intake>,
+    bytes: usize,
+    waits: bool,
+}
+
+impl Load {
+    /// Takes `more` bytes.
+    pub fn grow(&mut self, more: usize) -> Result<(), IntakeFull> {
+        take(&self.intake.bytes, more, INTAKE_BYTES)?;
+        self.bytes += more;
+        Ok(())
+    }
+
+    /// Takes a place among those that wait for the registry.
+    pub fn enqueue(&mut self) -> Result<(), IntakeFull> {
+        if !self.waits {
+            take(&self.intake.waiting, 1, INTAKE_WAITING)?;
+            self.waits = true;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.intake.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.intake.waiting.fetch_sub(self.waits.into(), Ordering::Relaxed);
+    }
+}
+
+fn take(counter: &AtomicUsize, more: usize, limit: usize) -> Result<(), IntakeFull> {
+    counter
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
+            taken.checked_add(more).filter(|sum| *sum <= limit)
+        })
+        .map(|_| ())
+        .map_err(|_| IntakeFull)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_is_bounded_and_given_back() {
+        let intake = Arc::new(Intake::default());
+        let mut load = intake.begin();
+        assert_eq!(load.grow(INTAKE_BYTES), Ok(()));
+        assert_eq!(intake.begin().grow(1), Err(IntakeFull));
+        drop(load);
+        assert_eq!(intake.begin().grow(1), Ok(()));
+        assert_eq!(intake.bytes.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn only_so_many_wait_at_once() {
+        let intake = Arc::new(Intake::default());
+        let mut loads: Vec<_> = (0..INTAKE_WAITING).map(|_| intake.begin()).collect();
+        assert!(loads.iter_mut().all(|load| load.enqueue().is_ok() && load.enqueue().is_ok()));
+        assert_eq!(intake.begin().enqueue(), Err(IntakeFull));
+        loads.pop();
+        assert_eq!(intake.begin().enqueue(), Ok(()));
+        assert_eq!(intake.waiting(), INTAKE_WAITING - 1);
+    }
+}

@@ -1,0 +1,241 @@
+//! The registry's only writer: what each heartbeat and each passing moment changes, and which events
+//! follow. No actor, no timer; time is an argument.
+//!
+//! Readers see one shared map of immutable records. What only the writer needs (which start of a hive
+//! is the newest, which events passed, what standing was announced) is kept apart from it.
+
+use super::{
+    HiveRecord, RegistryConfig, RegistryReader,
+    acceptance::{Lineage, Verdict},
+    events::{EventGate, hive_event, worker_event},
+    freshness::freshness,
+    history::{HistoryBudget, HistoryClock, Ring, carry_over},
+};
+use crate::{
+    actors::sse_broadcaster::StreamEvent,
+    contract::{Freshness, HiveHeartbeat, LifecycleEvent},
+};
+use dashmap::DashMap;
+use std::{collections::HashMap, sync::Arc};
+use tokio::time::Instant;
+
+/// Hives known at once.
+pub const HIVES_LIMIT: usize = 4_096;
+/// Workers known at once, on all hives.
+pub const WORKERS_LIMIT: usize = 262_144;
+/// After trimming, this part of the history budget is left free, so that the next new worker does
+/// not have everything trimmed again.
+const TRIM_SLACK: usize = 8;
+
+/// What readers see of one hive.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// The last accepted heartbeat.
+    pub record: Arc<HiveRecord>,
+    /// The history of each of its workers, in their order.
+    pub rings: Vec<Ring>,
+}
+
+/// All hives, by id.
+pub(super) type Hives = DashMap<Arc<str>, Entry>;
+
+/// What became of a heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Stored and passed on.
+    Stored,
+    /// Repeated or older: nothing changed.
+    Repeated,
+    /// From a start of the hive that another has superseded: nothing changed.
+    Superseded,
+    /// No room for another hive or its workers: nothing changed.
+    Full,
+}
+
+struct Ledger {
+    lineage: Lineage,
+    gate: EventGate,
+    /// The standing that the stream was told last; `None` before the first heartbeat.
+    announced: Option<Freshness>,
+}
+
+/// See the module.
+pub(super) struct Table {
+    config: RegistryConfig,
+    hives: Arc<Hives>,
+    ledgers: HashMap<Arc<str>, Ledger>,
+    workers: usize,
+    clock: HistoryClock,
+    budget: HistoryBudget,
+}
+
+impl Table {
+    /// An empty one, started `now`.
+    pub(super) fn new(config: RegistryConfig, now: Instant) -> Self {
+        Self {
+            clock: HistoryClock::new(now, config.history),
+            budget: HistoryBudget::new(config.history_bytes),
+            config,
+            hives: Arc::default(),
+            ledgers: HashMap::new(),
+            workers: 0,
+        }
+    }
+
+    /// A handle to read by.
+    pub(super) fn reader(&self) -> RegistryReader {
+        RegistryReader::new(Arc::clone(&self.hives), self.config.clone(), self.clock)
+    }
+
+    /// Stores a heartbeat, if it counts, and says what the stream is to be told.
+    pub(super) fn store(
+        &mut self,
+        heartbeat: HiveHeartbeat,
+        now: Instant,
+    ) -> (Outcome, Vec<StreamEvent>) {
+        let verdict = self.judge(&heartbeat);
+        match verdict {
+            Verdict::Repeated => return (Outcome::Repeated, Vec::new()),
+            Verdict::Superseded => return (Outcome::Superseded, Vec::new()),
+            Verdict::Next | Verdict::NewBoot => {}
+        }
+        if !self.has_room_for(&heartbeat) {
+            return (Outcome::Full, Vec::new());
+        }
+        let id = self.ledger_key(&heartbeat.hive.id);
+        let (record, events) = HiveRecord::new(Arc::clone(&id), heartbeat, now);
+        let events = self.tell(&id, &record, verdict, events);
+        let record = Arc::new(record);
+        self.put(&record, now);
+        let mut told = events;
+        told.push(StreamEvent::Telemetry(record));
+        (Outcome::Stored, told)
+    }
+
+    /// Announces every change of standing since the last time, and forgets whom nobody heard of.
+    pub(super) fn sweep(&mut self, now: Instant) -> Vec<StreamEvent> {
+        let mut told = Vec::new();
+        let mut evicted = Vec::new();
+        for entry in self.hives.iter() {
+            let record = &entry.record;
+            let standing = freshness(&self.config, record.interval_ms, record.age(now));
+            let Some(ledger) = self.ledgers.get_mut(&record.id) else { continue };
+            if ledger.announced != standing {
+                ledger.announced = standing;
+                told.push(StreamEvent::lifecycle(hive_event(&record.id, standing)));
+            }
+            if standing.is_none() {
+                evicted.push(Arc::clone(&record.id));
+            }
+        }
+        for id in evicted {
+            self.evict(&id);
+        }
+        told
+    }
+
+    fn judge(&self, heartbeat: &HiveHeartbeat) -> Verdict {
+        match self.ledgers.get(heartbeat.hive.id.as_str()) {
+            Some(ledger) => ledger.lineage.judge(heartbeat.boot_id.as_deref(), heartbeat.seq),
+            None => Verdict::NewBoot,
+        }
+    }
+
+    fn has_room_for(&self, heartbeat: &HiveHeartbeat) -> bool {
+        let known = self.hives.get(heartbeat.hive.id.as_str()).map(|e| e.record.workers.len());
+        let others = self.workers - known.unwrap_or(0);
+        (known.is_some() || self.ledgers.len() < HIVES_LIMIT)
+            && others + heartbeat.workers.len() <= WORKERS_LIMIT
+    }
+
+    fn ledger_key(&mut self, id: &str) -> Arc<str> {
+        if let Some((key, _)) = self.ledgers.get_key_value(id) {
+            return Arc::clone(key);
+        }
+        let key: Arc<str> = id.into();
+        let ledger =
+            Ledger { lineage: Lineage::default(), gate: EventGate::default(), announced: None };
+        self.ledgers.insert(Arc::clone(&key), ledger);
+        key
+    }
+
+    /// Books the heartbeat and says what happened besides it: the hive is back, its workers' events.
+    fn tell(
+        &mut self,
+        id: &Arc<str>,
+        record: &HiveRecord,
+        verdict: Verdict,
+        mut events: Vec<LifecycleEvent>,
+    ) -> Vec<StreamEvent> {
+        let mut told = Vec::with_capacity(events.len() + 2);
+        let Some(ledger) = self.ledgers.get_mut(id) else { return told };
+        ledger.lineage.record(record.boot_id.as_deref(), record.seq);
+        if ledger.announced != Some(Freshness::Healthy) {
+            ledger.announced = Some(Freshness::Healthy);
+            told.push(StreamEvent::lifecycle(hive_event(id, ledger.announced)));
+        }
+        if record.boot_id.is_some() {
+            if verdict == Verdict::NewBoot {
+                ledger.gate.reset();
+            }
+            events = ledger.gate.admit(events);
+        }
+        told.extend(events.into_iter().map(|e| StreamEvent::lifecycle(worker_event(id, e))));
+        told
+    }
+
+    fn put(&mut self, record: &Arc<HiveRecord>, now: Instant) {
+        let (before, rings) = match self.hives.get_mut(&record.id) {
+            Some(mut entry) => {
+                let rings = std::mem::take(&mut entry.rings);
+                let bytes = bytes_of(&rings);
+                self.workers -= entry.record.workers.len();
+                (bytes, carry_over(&entry.record.workers, rings, &record.workers))
+            }
+            None => (0, carry_over(&[], Vec::new(), &record.workers)),
+        };
+        self.workers += record.workers.len();
+        let rings = self.note(record, rings, now);
+        self.budget.rebook(before, bytes_of(&rings));
+        self.hives.insert(Arc::clone(&record.id), Entry { record: Arc::clone(record), rings });
+        if self.budget.is_exceeded() {
+            self.trim();
+        }
+    }
+
+    fn note(&self, record: &HiveRecord, mut rings: Vec<Ring>, now: Instant) -> Vec<Ring> {
+        let limit = self.budget.points_each(self.workers);
+        for (ring, worker) in rings.iter_mut().zip(&record.workers) {
+            ring.push(&self.clock, now, worker, limit);
+        }
+        rings
+    }
+
+    fn trim(&mut self) {
+        let limit = self.budget.points_each(self.workers);
+        let limit = limit - limit / TRIM_SLACK;
+        for mut entry in self.hives.iter_mut() {
+            for ring in &mut entry.rings {
+                let before = ring.bytes();
+                ring.shrink(limit);
+                self.budget.rebook(before, ring.bytes());
+            }
+        }
+    }
+
+    fn evict(&mut self, id: &str) {
+        self.ledgers.remove(id);
+        if let Some((_, entry)) = self.hives.remove(id) {
+            self.workers -= entry.record.workers.len();
+            self.budget.rebook(bytes_of(&entry.rings), 0);
+        }
+    }
+}
+
+fn bytes_of(rings: &[Ring]) -> usize {
+    rings.iter().map(Ring::bytes).sum()
+}
+
+#[cfg(test)]
+#[path = "table/tests.rs"]
+mod tests;

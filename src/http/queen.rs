@@ -1,0 +1,123 @@
+//! The queen's routes: heartbeats in, the registry and the event stream out.
+
+mod body;
+mod heartbeat;
+mod params;
+mod scan;
+mod stream;
+mod validate;
+
+pub use body::{BODY_LIMIT, BODY_TIMEOUT};
+pub use scan::{DEPTH_LIMIT, OBJECTS_LIMIT};
+pub use validate::{Invalid, WORKERS_LIMIT, is_name, validate};
+
+use super::{
+    error::HttpError,
+    fallback::{get, not_found, post},
+};
+use crate::{
+    actors::{
+        registry::{Intake, RegistryActor, RegistryConfig, RegistryReader},
+        sse_broadcaster::{CloseStreams, SseBroadcaster, StreamStats},
+    },
+    contract::{Health, HistoryList, HiveList, HiveView, WorkerList, WorkerView},
+};
+use actix::{Actor, Addr};
+use actix_web::{HttpRequest, web};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// What the queen's routes need. Made once, shared by all workers of the server.
+#[derive(Clone)]
+pub struct QueenState {
+    /// Reads the registry.
+    pub reader: RegistryReader,
+    /// Writes it.
+    pub registry: Addr<RegistryActor>,
+    /// Tells the stream's clients.
+    pub stream: Addr<SseBroadcaster>,
+    /// The stream's counters.
+    pub stream_stats: Arc<StreamStats>,
+    /// What heartbeats may hold at once.
+    pub intake: Arc<Intake>,
+    /// When the queen started.
+    pub started: Instant,
+}
+
+impl QueenState {
+    /// Starts the registry and the stream on the current arbiter.
+    pub fn start(config: RegistryConfig) -> Self {
+        let stream = SseBroadcaster::new();
+        let stream_stats = stream.stats();
+        let stream = stream.start();
+        let registry = RegistryActor::new(config, stream.clone(), Arc::clone(&stream_stats));
+        let reader = registry.reader();
+        let registry = registry.start();
+        let (intake, started) = (Arc::default(), Instant::now());
+        Self { reader, registry, stream, stream_stats, intake, started }
+    }
+
+    /// Ends every stream, so that a graceful stop of the server does not wait for them.
+    pub async fn close_streams(&self) {
+        // A broadcaster that has ended took its streams with it.
+        let _ = self.stream.send(CloseStreams).await;
+    }
+}
+
+/// Adds the queen's routes, and the answers to what is none. Needs `web::Data<QueenState>`.
+pub fn configure(config: &mut web::ServiceConfig) {
+    config
+        .service(post("/v1/hive-heartbeat", heartbeat::post))
+        .service(get("/v1/hives", hives))
+        .service(get("/v1/hives/{id}", hive))
+        .service(get("/v1/workers", workers))
+        .service(get("/v1/workers/{hive}/{group}/{instance}", worker))
+        .service(get("/v1/history", history))
+        .service(get("/v1/heartbeats/stream", stream::get))
+        .service(get("/health", health))
+        .default_service(web::to(not_found));
+}
+
+type State = web::Data<QueenState>;
+type Answer<T> = Result<web::Json<T>, HttpError>;
+
+async fn hives(state: State, request: HttpRequest) -> Answer<HiveList> {
+    params::none(request.query_string())?;
+    Ok(web::Json(HiveList { hives: state.reader.hives(Instant::now()) }))
+}
+
+async fn hive(state: State, path: web::Path<String>) -> Answer<HiveView> {
+    let found = state.reader.hive(&path, Instant::now());
+    found.map(web::Json).ok_or_else(|| HttpError::not_found(format!("no hive {path:?} is known")))
+}
+
+async fn workers(state: State, request: HttpRequest) -> Answer<WorkerList> {
+    let filter = params::worker_filter(request.query_string())?;
+    Ok(web::Json(WorkerList { workers: state.reader.workers(&filter, Instant::now()) }))
+}
+
+async fn worker(state: State, path: web::Path<(String, String, String)>) -> Answer<WorkerView> {
+    let (hive, group, instance) = &*path;
+    let found = state.reader.worker(hive, group, instance, Instant::now());
+    found.map(web::Json).ok_or_else(|| {
+        HttpError::not_found(format!("no worker \"{hive}/{group}/{instance}\" is known"))
+    })
+}
+
+async fn history(state: State, request: HttpRequest) -> Answer<HistoryList> {
+    let span = params::history_span(request.query_string(), state.reader.history_window())?;
+    Ok(web::Json(HistoryList { workers: state.reader.history(span, Instant::now()) }))
+}
+
+async fn health(state: State) -> web::Json<Health> {
+    web::Json(Health {
+        status: "ok".into(),
+        role: "queen".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        uptime_s: state.started.elapsed().as_secs(),
+    })
+}
+
+#[cfg(test)]
+#[path = "queen/tests.rs"]
+mod tests;

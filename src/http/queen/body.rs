@@ -1,0 +1,125 @@
+//! Reading a heartbeat's body: bounded in size before and after decompression, in time, and in what
+//! all bodies together may hold.
+
+use crate::{actors::registry::Load, http::error::HttpError};
+use actix_web::{
+    HttpRequest,
+    dev::{Decompress, Payload},
+    error::PayloadError,
+    http::{StatusCode, header},
+};
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+use std::{pin::Pin, task, time::Duration};
+
+/// Bytes of one body, decompressed.
+pub const BODY_LIMIT: usize = 4 << 20;
+/// How long a client may take to send one.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Compressed bytes handed to the decompressor at once: it writes out all that they hold before the
+/// size can be looked at, which for the worst input is thousands of times as much.
+const PIECE: usize = 512;
+const RETRY_AFTER_S: u64 = 1;
+
+/// The whole body, decompressed; what it takes is booked on `load`.
+pub(super) async fn read(
+    request: &HttpRequest,
+    payload: Payload,
+    load: &mut Load,
+) -> Result<Bytes, HttpError> {
+    let encoded = is_encoded(request)?;
+    let declared = declared_length(request);
+    if declared > BODY_LIMIT {
+        return Err(too_large());
+    }
+    let reading = async {
+        if encoded {
+            let pieces = Pieces { payload, rest: Bytes::new() };
+            collect(Decompress::from_headers(pieces, request.headers()), 0, load).await
+        } else {
+            collect(payload, declared, load).await
+        }
+    };
+    tokio::time::timeout(BODY_TIMEOUT, reading).await.map_err(|_| {
+        let message = format!("the body took longer than {} s", BODY_TIMEOUT.as_secs());
+        HttpError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", message)
+    })?
+}
+
+async fn collect(
+    mut chunks: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin,
+    expected: usize,
+    load: &mut Load,
+) -> Result<Bytes, HttpError> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(unreadable)?;
+        if body.len() + chunk.len() > BODY_LIMIT {
+            return Err(too_large());
+        }
+        load.grow(chunk.len())
+            .map_err(|full| HttpError::overloaded(full.to_string(), RETRY_AFTER_S))?;
+        if chunk.len() == expected {
+            return Ok(chunk);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// Whether the body is compressed, in a way that can be read.
+fn is_encoded(request: &HttpRequest) -> Result<bool, HttpError> {
+    let Some(encoding) = request.headers().get(header::CONTENT_ENCODING) else { return Ok(false) };
+    match encoding.to_str().map(|text| text.trim().to_ascii_lowercase()).as_deref() {
+        Ok("identity" | "") => Ok(false),
+        Ok("gzip" | "zstd") => Ok(true),
+        _ => {
+            let message = format!(
+                "content-encoding {encoding:?} is not known, allowed: gzip, zstd, identity"
+            );
+            Err(HttpError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unknown_encoding", message))
+        }
+    }
+}
+
+fn declared_length(request: &HttpRequest) -> usize {
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    length.and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(0)
+}
+
+fn too_large() -> HttpError {
+    let message = format!("the body is larger than {BODY_LIMIT} bytes");
+    HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
+}
+
+fn unreadable(error: PayloadError) -> HttpError {
+    if matches!(error, PayloadError::Overflow) {
+        return too_large();
+    }
+    HttpError::bad_request("unreadable_body", format!("the body cannot be read: {error}"))
+}
+
+/// The payload in pieces of at most [`PIECE`] bytes.
+struct Pieces {
+    payload: Payload,
+    rest: Bytes,
+}
+
+impl Stream for Pieces {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+    ) -> task::Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        while this.rest.is_empty() {
+            match task::ready!(this.payload.poll_next_unpin(cx)) {
+                Some(Ok(chunk)) => this.rest = chunk,
+                other => return task::Poll::Ready(other),
+            }
+        }
+        let piece = this.rest.split_to(this.rest.len().min(PIECE));
+        task::Poll::Ready(Some(Ok(piece)))
+    }
+}

@@ -1,0 +1,102 @@
+//! `GET /v1/heartbeats/stream`: a client's queue as the body of a response.
+
+use super::{QueenState, params};
+use crate::{
+    actors::sse_broadcaster::{EventId, StreamRefused, Subscribe, Subscription},
+    http::error::HttpError,
+};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    body::{BodySize, MessageBody},
+    http::header::{CACHE_CONTROL, CONTENT_TYPE},
+    web,
+};
+use bytes::Bytes;
+use std::{convert::Infallible, pin::Pin, task, time::Duration};
+
+/// How long the broadcaster may take to let a client in.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a client that was refused is told to wait, seconds.
+const RETRY_AFTER_S: u64 = 5;
+/// Bytes handed on at once: a large snapshot must not be copied whole into each connection's buffer.
+const CHUNK: usize = 8 * 1024;
+
+/// The handler.
+pub(super) async fn get(
+    state: web::Data<QueenState>,
+    request: HttpRequest,
+) -> Result<HttpResponse, HttpError> {
+    let (hive, last) = params::stream(request.query_string())?;
+    let header = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
+    let last_event_id = header.or(last.as_deref()).and_then(EventId::parse);
+    let subscription = subscribe(&state, Subscribe { hive, last_event_id }).await?;
+    Ok(HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "text/event-stream"))
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .insert_header(("x-accel-buffering", "no"))
+        .body(StreamBody { subscription }))
+}
+
+async fn subscribe(state: &QueenState, message: Subscribe) -> Result<Subscription, HttpError> {
+    let overloaded = |message: String| HttpError::overloaded(message, RETRY_AFTER_S);
+    tokio::time::timeout(SUBSCRIBE_TIMEOUT, state.stream.send(message))
+        .await
+        .map_err(|_| overloaded("the stream took too long to answer".into()))?
+        .map_err(|_| HttpError::internal("the stream has ended"))?
+        .map_err(|refused: StreamRefused| overloaded(refused.to_string()))
+}
+
+/// First the backlog, then what comes, until the stream ends.
+struct StreamBody {
+    subscription: Subscription,
+}
+
+impl MessageBody for StreamBody {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+    ) -> task::Poll<Option<Result<Bytes, Infallible>>> {
+        let Subscription { backlog, frames } = &mut self.get_mut().subscription;
+        if backlog.is_empty() {
+            match task::ready!(frames.poll_recv(cx)) {
+                Some(frame) => backlog.push_back(frame),
+                None => return task::Poll::Ready(None),
+            }
+        }
+        task::Poll::Ready(next_chunk(backlog).map(Ok))
+    }
+}
+
+fn next_chunk(backlog: &mut std::collections::VecDeque<Bytes>) -> Option<Bytes> {
+    let front = backlog.front_mut()?;
+    if front.len() > CHUNK {
+        return Some(front.split_to(CHUNK));
+    }
+    let chunk = backlog.pop_front();
+    if backlog.is_empty() {
+        // A long replay came through here; its room is not needed again.
+        backlog.shrink_to(1);
+    }
+    chunk
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+
+    #[test]
+    fn a_large_frame_is_handed_on_in_parts_and_stays_whole() {
+        let large: Bytes = (0..20_000u32).map(|i| (i % 251) as u8).collect();
+        let mut backlog = VecDeque::from([large.clone(), Bytes::from_static(b"next")]);
+        let chunks: Vec<Bytes> = std::iter::from_fn(|| next_chunk(&mut backlog)).collect();
+        assert!(chunks.iter().all(|chunk| chunk.len() <= CHUNK));
+        assert_eq!(chunks.concat(), [&large[..], b"next"].concat());
+    }
+}
