@@ -16,8 +16,8 @@ pub use heartbeat::{HealthStatus, HiveHeartbeat, HiveInfo, OperationalStatus};
 pub use node::{GpuSource, GpuStats, NodeStats, SelfStats};
 pub use stream::{HiveTelemetry, QueenHeartbeat, Snapshot, StreamLifecycle, StreamLifecycleKind};
 pub use view::{
-    Ack, ApiError, ErrorBody, Freshness, Health, HistoryList, HistoryPoint, HiveList, HiveView,
-    WorkerHistory, WorkerList, WorkerView,
+    Ack, ApiError, Capabilities, CgroupCapability, Device, ErrorBody, Freshness, Health,
+    HistoryList, HistoryPoint, HiveList, HiveView, WorkerHistory, WorkerList, WorkerView,
 };
 pub use worker::{
     GpuShare, Isolation, LiveProbe, LoadSource, Pressure, ReadyProbe, RestartPolicy, RestartWhen,

@@ -3,5 +3,7 @@
 
 pub mod error;
 pub mod fallback;
+pub mod hive;
 pub mod queen;
+pub mod query;
 pub mod socket;

@@ -1,1 +1,218 @@
-//! stub
+//! Builds a hive, a queen or both, and runs them until told to stop.
+//!
+//! Everything that can fail for the operator to see is tried first (addresses, the state directory,
+//! the cgroup tree), so that a daemon either starts whole or not at all.
+
+mod hive;
+mod queen;
+
+use crate::{
+    actors::supervise::ActorExit,
+    settings::{Settings, SettingsError},
+};
+use actix_web::{App, HttpServer, dev::ServerHandle, web};
+use hive::Hive;
+use queen::Queen;
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
+use thiserror::Error;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+};
+
+pub use crate::actors::spawner::error_chain as chain;
+
+/// What is in flight when the daemon stops may take this long, seconds.
+const FINISH_WITHIN_S: u64 = 10;
+
+/// Why the daemon does not run, or not any more.
+#[derive(Debug, Error)]
+pub enum StartupError {
+    /// Its address cannot be had.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// Its state directory cannot be had.
+    #[error(transparent)]
+    StateDir(#[from] crate::platform::state_dir::StateDirError),
+    /// It must have a cgroup tree, and there is none to use.
+    #[error("hive.cgroup.mode is \"require\", and there is no cgroup to use: {0}")]
+    NoCgroup(String),
+    /// Another hive has the slice.
+    #[error("another hive uses the cgroup {0}")]
+    SliceInUse(String),
+    /// The system does not give what it needs.
+    #[error("cannot {0}")]
+    System(&'static str, #[source] io::Error),
+    /// A part of it that everything depends on is gone.
+    #[error("the {0} ended: {1}")]
+    Broken(&'static str, String),
+}
+
+/// Told when an actor ends that nothing works without.
+#[derive(Clone, Debug)]
+struct Vital(mpsc::UnboundedSender<(&'static str, String)>);
+
+impl Vital {
+    /// What to call when the actor of this name ends.
+    fn watch(&self, name: &'static str) -> impl FnOnce(ActorExit) + Send + 'static {
+        let tell = self.0.clone();
+        move |exit| {
+            if let ActorExit::Panicked(panic) = exit {
+                let _ = tell.send((name, panic));
+            }
+        }
+    }
+}
+
+/// Runs the roles until SIGTERM or SIGINT. `reload` reads the configuration again, for SIGHUP.
+pub fn run(
+    settings: Settings,
+    reload: impl Fn() -> Result<Settings, SettingsError>,
+) -> Result<(), StartupError> {
+    actix::System::new().block_on(run_roles(settings, reload))
+}
+
+async fn run_roles(
+    settings: Settings,
+    reload: impl Fn() -> Result<Settings, SettingsError>,
+) -> Result<(), StartupError> {
+    let mut signals = Signals::new().map_err(|e| StartupError::System("listen to signals", e))?;
+    let (tell, mut broken) = mpsc::unbounded_channel();
+    let vital = Vital(tell);
+    let hive_listener = settings.hive.as_ref().map(|hive| listen(hive.bind)).transpose()?;
+    let queen_listener = settings.queen.as_ref().map(|queen| listen(queen.bind)).transpose()?;
+    let queen = match settings.queen.zip(queen_listener) {
+        Some((settings, listener)) => Some(Queen::start(settings, listener, &vital).await?),
+        None => None,
+    };
+    let hive = match settings.hive.zip(hive_listener) {
+        Some((settings, listener)) => Some(Hive::start(settings, listener, &vital).await?),
+        None => None,
+    };
+    loop {
+        tokio::select! {
+            stop = signals.next() => match stop {
+                Asked::Stop => break,
+                Asked::Reload => match reload() {
+                    Ok(settings) => {
+                        if let Some((hive, settings)) = hive.as_ref().zip(settings.hive) {
+                            hive.reload(settings).await;
+                        }
+                        tracing::info!("configuration read again");
+                    }
+                    Err(error) => tracing::error!(error = chain(&error), "configuration not taken"),
+                },
+            },
+            Some((name, panic)) = broken.recv() => {
+                return Err(StartupError::Broken(name, panic));
+            }
+        }
+    }
+    tracing::info!("stopping");
+    tokio::select! {
+        () = stop_roles(hive, queen) => Ok(()),
+        _ = signals.next() => Err(StartupError::Broken("shutdown", "told to stop twice".into())),
+    }
+}
+
+/// The hive first: in one process with a queen its goodbye still finds somebody.
+async fn stop_roles(hive: Option<Hive>, queen: Option<Queen>) {
+    if let Some(hive) = hive {
+        hive.stop().await;
+    }
+    if let Some(queen) = queen {
+        queen.stop().await;
+    }
+    tracing::info!("stopped");
+}
+
+enum Asked {
+    Stop,
+    Reload,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, StartupError> {
+    let failed = |source| StartupError::Bind { address, source };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(listener)
+}
+
+/// Serves `configure`'s routes on `listener` until the handle is told to stop.
+fn serve<S: Clone + Send + 'static>(
+    listener: TcpListener,
+    threads: usize,
+    state: S,
+    configure: fn(&mut web::ServiceConfig),
+) -> io::Result<ServerHandle> {
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(web::Data::new(state.clone()))
+            .wrap(actix_web_lab::middleware::CatchPanic::default())
+            .configure(configure)
+    })
+    .workers(threads)
+    .disable_signals()
+    .tcp_nodelay(true)
+    .shutdown_timeout(FINISH_WITHIN_S)
+    .on_connect(crate::http::socket::on_connect)
+    .listen(listener)?
+    .run();
+    let handle = server.handle();
+    actix::spawn(server);
+    Ok(handle)
+}
+
+/// Threads that serve HTTP: as many as there are processors, within reason.
+fn http_threads(most: usize) -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).clamp(1, most)
+}
+
+/// Runs `build` on an arbiter and hands back what it makes.
+async fn on_arbiter<T: Send + 'static>(
+    arbiter: &actix::ArbiterHandle,
+    build: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StartupError> {
+    let (done, built) = tokio::sync::oneshot::channel();
+    arbiter.spawn_fn(move || {
+        let _ = done.send(build());
+    });
+    let gone = |_| StartupError::Broken("arbiter", "it ended while it was set up".into());
+    tokio::time::timeout(Duration::from_secs(FINISH_WITHIN_S), built)
+        .await
+        .map_err(|_| StartupError::Broken("arbiter", "it does not answer".into()))?
+        .map_err(gone)
+}

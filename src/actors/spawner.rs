@@ -23,7 +23,7 @@ pub use messages::{
     StopWorker, WorkerCommandError,
 };
 pub use record::Origin;
-pub use run::{LaunchError, base_environment};
+pub use run::{LaunchError, base_environment, chain as error_chain};
 
 use super::{
     heartbeat_sender::TellQueen,

@@ -130,3 +130,40 @@ pub struct HistoryList {
     /// Sorted by hive, group and instance.
     pub workers: Vec<WorkerHistory>,
 }
+
+/// One thing that a worker can run on.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Device {
+    /// Unique on this machine, such as `CPU-0`.
+    pub id: String,
+    /// As its maker calls it.
+    pub name: String,
+    /// `cpu` or `gpu`
+    pub device_type: String,
+    /// GiB of its own memory; 0 for a processor.
+    pub vram_gb: f64,
+}
+
+/// What the hive can do with cgroups here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CgroupCapability {
+    /// As configured.
+    pub mode: String,
+    /// Whether workers get one.
+    pub available: bool,
+    /// The directory that holds them.
+    pub slice: Option<String>,
+    /// What is enabled there.
+    pub controllers: Vec<String>,
+    /// Why there is none.
+    pub reason: Option<String>,
+}
+
+/// `GET /capabilities`
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Capabilities {
+    /// What workers can run on.
+    pub devices: Vec<Device>,
+    /// How they are held together.
+    pub cgroup: CgroupCapability,
+}

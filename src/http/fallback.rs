@@ -22,7 +22,7 @@ where
     Args: actix_web::FromRequest + 'static,
     F::Output: actix_web::Responder + 'static,
 {
-    web::resource(path).get(handler).default_service(web::to(|request| only("GET", request)))
+    web::resource(path).get(handler).default_service(web::to(|request| allow("GET", request)))
 }
 
 /// Like [`get`], for POST.
@@ -32,10 +32,11 @@ where
     Args: actix_web::FromRequest + 'static,
     F::Output: actix_web::Responder + 'static,
 {
-    web::resource(path).post(handler).default_service(web::to(|request| only("POST", request)))
+    web::resource(path).post(handler).default_service(web::to(|request| allow("POST", request)))
 }
 
-async fn only(allowed: &'static str, request: HttpRequest) -> HttpResponse {
+/// 405 with `Allow`, for the default service of a resource.
+pub async fn allow(allowed: &'static str, request: HttpRequest) -> HttpResponse {
     let message = format!("{} is not possible here, allowed: {allowed}", request.method());
     let error = HttpError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
     let mut response = error.error_response();

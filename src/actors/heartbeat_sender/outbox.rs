@@ -39,11 +39,6 @@ impl Outbox {
             self.waiting.pop_front();
         }
     }
-
-    /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
 }
 
 #[cfg(test)]

@@ -3,9 +3,12 @@
 
 use super::parse::oom_kills;
 use crate::platform::{kept_file::read_once, limits::CPU_PERIOD_USEC};
+use rustix::fs::{FlockOperation, flock};
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use thiserror::Error;
@@ -47,8 +50,9 @@ pub struct Limits {
 /// Our slice of the tree.
 #[derive(Clone, Debug)]
 pub struct CgroupTree {
-    root: PathBuf,
     slice: PathBuf,
+    /// Held open for [`CgroupTree::lock`].
+    dir: Arc<File>,
 }
 
 impl CgroupTree {
@@ -58,7 +62,8 @@ impl CgroupTree {
         let slice = root.join(slice);
         make_dir(&slice)?;
         enable_controllers(&slice);
-        let tree = Self { root, slice };
+        let dir = File::open(&slice).map_err(CgroupError::at("open", &slice))?;
+        let tree = Self { slice, dir: Arc::new(dir) };
         tree.prove_writable()?;
         Ok(tree)
     }
@@ -75,9 +80,9 @@ impl CgroupTree {
         &self.slice
     }
 
-    /// The mount point or the delegated directory.
-    pub fn root(&self) -> &Path {
-        &self.root
+    /// Takes the slice for this process, as long as a clone of this lives. `false`: another has it.
+    pub fn lock(&self) -> bool {
+        flock(&*self.dir, FlockOperation::NonBlockingLockExclusive).is_ok()
     }
 
     /// The controllers that runs get.
@@ -117,11 +122,6 @@ impl CgroupTree {
     /// Removes the group's directory, unless another worker has it.
     pub fn remove_group_if_empty(&self, group: &str) {
         let _ = fs::remove_dir(self.slice.join(group));
-    }
-
-    /// Removes our slice, unless something is left in it.
-    pub fn remove_if_empty(&self) {
-        let _ = fs::remove_dir(&self.slice);
     }
 }
 

@@ -1,0 +1,151 @@
+//! A worker's log: its end, and what comes after it for as long as somebody listens.
+
+use super::{HiveState, Name, State, log_of, name_of, unknown};
+use crate::{
+    http::{error::HttpError, query},
+    platform::log_file::LogFile,
+};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header::ContentType},
+};
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// Lines that a request may ask for.
+const TAIL_MAX: usize = 10_000;
+
+/// Lines where none are asked for.
+const TAIL_DEFAULT: usize = 100;
+
+/// Requests that follow logs at the same moment.
+const FOLLOWERS_MAX: usize = 128;
+
+/// How often a followed log is looked at: the worker writes it by itself and tells nobody.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// What is read of a log at once, bytes.
+const PIECE: usize = 64 << 10;
+
+/// How many follow a log now.
+#[derive(Debug, Default)]
+pub struct Followers(AtomicUsize);
+
+struct Follower(Arc<Followers>);
+
+impl Follower {
+    fn enter(followers: &Arc<Followers>) -> Result<Self, HttpError> {
+        let follower = Self(Arc::clone(followers));
+        if followers.0.fetch_add(1, Ordering::AcqRel) >= FOLLOWERS_MAX {
+            let message = format!("{FOLLOWERS_MAX} requests follow logs already");
+            return Err(HttpError::overloaded(message, 5));
+        }
+        Ok(follower)
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+pub(super) async fn get(
+    state: State,
+    path: Name,
+    request: HttpRequest,
+) -> Result<HttpResponse, HttpError> {
+    let name = name_of(&path);
+    let (lines, follow) = parameters(request.query_string())?;
+    state.board.get(&name).ok_or_else(|| unknown(&name))?;
+    let log = log_of(&state, &name);
+    let (tail, position) = match log.tail_from(lines) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), 0),
+        Err(error) => return Err(HttpError::internal(format!("cannot read the log: {error}"))),
+    };
+    let mut response = HttpResponse::build(StatusCode::OK);
+    response.content_type(ContentType::plaintext());
+    if !follow {
+        return Ok(response.body(tail));
+    }
+    let follower = Follower::enter(&state.followers)?;
+    Ok(response.streaming(follow_log(&state, log, name, tail, position, follower)))
+}
+
+fn parameters(query: &str) -> Result<(usize, bool), HttpError> {
+    let (mut lines, mut follow) = (TAIL_DEFAULT, false);
+    for (key, value) in query::pairs(query, &["tail", "follow"])? {
+        if key == "tail" {
+            let number = value.parse().ok().filter(|lines| *lines <= TAIL_MAX);
+            let allowed = format!("a whole number from 0 to {TAIL_MAX}");
+            lines = number.ok_or_else(|| query::bad_value(&key, &value, &allowed))?;
+        } else {
+            follow = query::parsed(&key, &value, "true, false")?;
+        }
+    }
+    Ok((lines, follow))
+}
+
+struct Following {
+    log: LogFile,
+    position: u64,
+    first: Option<Vec<u8>>,
+    ticks: tokio::time::Interval,
+    closing: watch::Receiver<bool>,
+    alive: Box<dyn Fn() -> bool>,
+    _follower: Follower,
+}
+
+/// Ends when the worker is forgotten or the hive ends, and with the client.
+fn follow_log(
+    state: &HiveState,
+    log: LogFile,
+    name: crate::actors::hive_board::WorkerName,
+    tail: Vec<u8>,
+    position: u64,
+    follower: Follower,
+) -> impl Stream<Item = io::Result<Bytes>> + 'static {
+    let board = Arc::clone(&state.board);
+    let following = Following {
+        log,
+        position,
+        first: Some(tail).filter(|tail| !tail.is_empty()),
+        ticks: tokio::time::interval(LOOK_EVERY),
+        closing: state.closing.clone(),
+        alive: Box::new(move || board.get(&name).is_some()),
+        _follower: follower,
+    };
+    stream::unfold(following, next_piece)
+}
+
+async fn next_piece(mut at: Following) -> Option<(io::Result<Bytes>, Following)> {
+    if let Some(tail) = at.first.take() {
+        return Some((Ok(tail.into()), at));
+    }
+    loop {
+        tokio::select! {
+            _ = at.ticks.tick() => {}
+            _ = at.closing.wait_for(|closing| *closing) => return None,
+        }
+        // What is written last is read before the worker's absence is believed.
+        let alive = (at.alive)();
+        match at.log.read_on(at.position, PIECE) {
+            Ok((bytes, position)) if !bytes.is_empty() => {
+                at.position = position;
+                return Some((Ok(bytes.into()), at));
+            }
+            _ if !alive => return None,
+            _ => {}
+        }
+    }
+}

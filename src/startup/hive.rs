@@ -1,0 +1,217 @@
+//! A hive, built.
+
+use super::{StartupError, Vital, http_threads, serve};
+use crate::{
+    actors::{
+        heartbeat_sender::{HeartbeatSender, SayGoodbye, SenderConfig},
+        hive_board::HiveBoard,
+        node_monitor::NodeMonitor,
+        spawner::{Archive, Reload, Shutdown, SpawnerActor, SpawnerConfig, base_environment},
+        supervise::start_guarded,
+    },
+    contract::{Capabilities, CgroupCapability, Device},
+    http::hive::{Followers, HiveState, admin::AdminPolicy, configure},
+    platform::{
+        cgroup::{CgroupTree, find_root},
+        node::cpu_name,
+        process::adopt_orphans,
+        state_dir::StateDir,
+    },
+    settings::{CgroupMode, CgroupSettings, HiveSettings, OnExit},
+};
+use actix::{Addr, Arbiter};
+use actix_web::dev::ServerHandle;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::{net::TcpListener, sync::Arc, time::Instant};
+use tokio::sync::watch;
+
+/// A hive's API is for its operator and its queen.
+const HTTP_THREADS_MAX: usize = 2;
+
+pub(super) struct Hive {
+    spawner: Addr<SpawnerActor>,
+    sender: Addr<HeartbeatSender>,
+    server: ServerHandle,
+    closing: watch::Sender<bool>,
+    on_exit: OnExit,
+    arbiters: [Arbiter; 2],
+}
+
+impl Hive {
+    pub(super) async fn start(
+        settings: HiveSettings,
+        listener: TcpListener,
+        vital: &Vital,
+    ) -> Result<Self, StartupError> {
+        let system = StartupError::System;
+        let address = listener.local_addr().unwrap_or(settings.bind);
+        let state_dir = Arc::new(StateDir::open(&settings.state_dir)?);
+        let (tree, cgroup) = open_tree(&settings.cgroup)?;
+        adopt_orphans().map_err(|source| system("take in orphans", source))?;
+        let board = Arc::new(HiveBoard::default());
+        let (actors, monitors) = (Arbiter::new(), Arbiter::new());
+        start_node_monitor(&settings, &board, &monitors, vital);
+        let sender = start_sender(&settings, address.port(), &board, &actors, vital);
+        let config = SpawnerConfig {
+            sample_interval: settings.sample_interval,
+            tree,
+            log_dir: state_dir.logs(),
+            base_env: Arc::new(base_environment(
+                std::env::vars_os()
+                    .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))),
+            )),
+            open_files: raise_open_files(),
+            records: state_dir.records(),
+            archive: Archive::start(Arc::clone(&state_dir))
+                .map_err(|source| system("start a thread", source))?,
+            wanted: settings.workers.clone(),
+        };
+        let (closing, closed) = watch::channel(false);
+        let log_dir = Arc::new(config.log_dir.clone());
+        let spawner = {
+            let (board, queen) = (Arc::clone(&board), sender.clone().recipient());
+            let monitors = monitors.handle();
+            start_guarded(
+                &actors.handle(),
+                move |_| SpawnerActor::new(config, board, queen, monitors),
+                vital.watch("spawner"),
+            )
+        };
+        let state = HiveState {
+            board,
+            spawner: spawner.clone(),
+            policy: Arc::new(AdminPolicy {
+                allow_commands: settings.admin.allow_commands,
+                allow_env: settings.admin.allow_env,
+            }),
+            hostname: settings.hostname.into(),
+            log_dir,
+            capabilities: Arc::new(Capabilities { devices: devices(), cgroup }),
+            started: Instant::now(),
+            closing: closed,
+            followers: Arc::new(Followers::default()),
+        };
+        let server = serve(listener, http_threads(HTTP_THREADS_MAX), state, configure)
+            .map_err(|source| system("serve HTTP", source))?;
+        tracing::info!(role = "hive", addr = %address, hive_id = settings.id, "listening");
+        let arbiters = [actors, monitors];
+        Ok(Self { spawner, sender, server, closing, on_exit: settings.on_exit, arbiters })
+    }
+
+    pub(super) async fn reload(&self, settings: HiveSettings) {
+        let _ = self.spawner.send(Reload(settings.workers)).await;
+    }
+
+    pub(super) async fn stop(self) {
+        let _ = self.closing.send(true);
+        let stop_workers = self.on_exit == OnExit::Stop;
+        let _ = self.spawner.send(Shutdown { stop_workers }).await;
+        let _ = self.sender.send(SayGoodbye).await;
+        self.server.stop(true).await;
+        for arbiter in self.arbiters {
+            arbiter.stop();
+        }
+    }
+}
+
+fn start_node_monitor(
+    settings: &HiveSettings,
+    board: &Arc<HiveBoard>,
+    monitors: &Arbiter,
+    vital: &Vital,
+) {
+    match NodeMonitor::new(Arc::clone(board), settings.sample_interval) {
+        Ok(monitor) => {
+            start_guarded(&monitors.handle(), |_| monitor, vital.watch("node monitor"));
+        }
+        Err(error) => tracing::warn!(%error, "there is no /proc: the machine is not sampled"),
+    }
+}
+
+fn start_sender(
+    settings: &HiveSettings,
+    port: u16,
+    board: &Arc<HiveBoard>,
+    actors: &Arbiter,
+    vital: &Vital,
+) -> Addr<HeartbeatSender> {
+    let config = SenderConfig {
+        hive_id: settings.id.clone(),
+        hostname: settings.hostname.clone(),
+        port,
+        queen_urls: settings.queen_urls.clone(),
+        interval: settings.heartbeat_interval,
+        timeout: settings.heartbeat_timeout,
+        leaves_workers: settings.on_exit == OnExit::Leave,
+    };
+    let board = Arc::clone(board);
+    start_guarded(
+        &actors.handle(),
+        move |_| HeartbeatSender::new(config, board),
+        vital.watch("heartbeat sender"),
+    )
+}
+
+/// Our slice of the cgroup tree, where the mode and the system allow one.
+fn open_tree(
+    settings: &CgroupSettings,
+) -> Result<(Option<CgroupTree>, CgroupCapability), StartupError> {
+    let mode = match settings.mode {
+        CgroupMode::Auto => "auto",
+        CgroupMode::Require => "require",
+        CgroupMode::Off => "off",
+    };
+    let tried = match settings.mode {
+        CgroupMode::Off => Err("hive.cgroup.mode is \"off\"".to_owned()),
+        _ => find_root(settings.root.as_deref()).map_err(|error| super::chain(&error)).and_then(
+            |root| CgroupTree::open(root, &settings.slice).map_err(|error| super::chain(&error)),
+        ),
+    };
+    let mut capability = CgroupCapability {
+        mode: mode.into(),
+        available: tried.is_ok(),
+        slice: None,
+        controllers: Vec::new(),
+        reason: None,
+    };
+    match tried {
+        Ok(tree) => {
+            let slice = tree.slice().display().to_string();
+            if !tree.lock() {
+                return Err(StartupError::SliceInUse(slice));
+            }
+            capability.controllers = tree.controllers();
+            tracing::info!(slice, controllers = ?capability.controllers, "workers get a cgroup each");
+            capability.slice = Some(slice);
+            Ok((Some(tree), capability))
+        }
+        Err(reason) if settings.mode == CgroupMode::Require => Err(StartupError::NoCgroup(reason)),
+        Err(reason) => {
+            if settings.mode == CgroupMode::Auto {
+                tracing::warn!(
+                    reason,
+                    "workers run without cgroups: no limits, figures from /proc"
+                );
+            }
+            capability.reason = Some(reason);
+            Ok((None, capability))
+        }
+    }
+}
+
+/// Each worker keeps several files open. Returns the limits that the hive was started with, which
+/// its workers get.
+fn raise_open_files() -> Option<(u64, u64)> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    if soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::warn!(%error, soft, "cannot raise the limit of open files");
+    }
+    Some((soft, hard))
+}
+
+fn devices() -> Vec<Device> {
+    let device_type = "cpu".to_owned();
+    vec![Device { id: "CPU-0".into(), name: cpu_name(), device_type, vram_gb: 0.0 }]
+}

@@ -1,0 +1,51 @@
+//! A queen, built.
+
+use super::{StartupError, Vital, http_threads, on_arbiter, serve};
+use crate::{
+    actors::registry::RegistryConfig,
+    http::queen::{QueenState, configure},
+    settings::QueenSettings,
+};
+use actix::Arbiter;
+use actix_web::dev::ServerHandle;
+use std::net::TcpListener;
+
+/// A few threads serve any number of dashboards.
+const HTTP_THREADS_MAX: usize = 8;
+
+pub(super) struct Queen {
+    state: QueenState,
+    server: ServerHandle,
+    arbiter: Arbiter,
+}
+
+impl Queen {
+    pub(super) async fn start(
+        settings: QueenSettings,
+        listener: TcpListener,
+        _vital: &Vital,
+    ) -> Result<Self, StartupError> {
+        let address = listener.local_addr().unwrap_or(settings.bind);
+        let arbiter = Arbiter::new();
+        let config = RegistryConfig {
+            degraded_after: settings.degraded_after,
+            down_after: settings.down_after,
+            evict_after: settings.evict_after,
+            history: settings.history,
+            history_bytes: settings.history_bytes,
+            queen_heartbeat_interval: settings.queen_heartbeat_interval,
+        };
+        let state = on_arbiter(&arbiter.handle(), || QueenState::start(config)).await?;
+        let server = serve(listener, http_threads(HTTP_THREADS_MAX), state.clone(), configure)
+            .map_err(|source| StartupError::System("serve HTTP", source))?;
+        tracing::info!(role = "queen", addr = %address, "listening");
+        Ok(Self { state, server, arbiter })
+    }
+
+    /// Streams first: an open one would hold up the end of the server.
+    pub(super) async fn stop(self) {
+        self.state.close_streams().await;
+        self.server.stop(true).await;
+        self.arbiter.stop();
+    }
+}
