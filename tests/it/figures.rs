@@ -15,6 +15,16 @@ struct Reading {
     written_bytes: u64,
 }
 
+impl Reading {
+    fn now(pids: &HashSet<u32>) -> Self {
+        Self {
+            at: Instant::now(),
+            cpu_ticks: pids.iter().filter_map(|pid| Some(proc::stat(*pid)?.cpu_ticks)).sum(),
+            written_bytes: proc::written_bytes(pids.iter().copied()),
+        }
+    }
+}
+
 /// A sample of the product's, with the moment at which it was taken.
 #[derive(Clone, Debug)]
 struct Sample {
@@ -36,11 +46,7 @@ impl Watch {
         let mut watch = Self::default();
         let mut last_age = Duration::MAX;
         eventually(secs(20), async || {
-            watch.readings.push(Reading {
-                at: Instant::now(),
-                cpu_ticks: pids.iter().filter_map(|pid| Some(proc::stat(*pid)?.cpu_ticks)).sum(),
-                written_bytes: proc::written_bytes(pids.iter().copied()),
-            });
+            watch.readings.push(Reading::now(&pids));
             let worker = hive.worker(name).await;
             let age = ms(worker["sample_age_ms"].as_u64().expect("an age"));
             if age < last_age {
@@ -55,6 +61,7 @@ impl Watch {
             if watch.samples.len() > samples + 1 { Ok(()) } else { Err(watch.samples.len()) }
         })
         .await;
+        watch.readings.push(Reading::now(&pids));
         watch.samples.remove(0);
         watch
     }

@@ -14,7 +14,7 @@ fn pids(worker: &Value) -> HashSet<u32> {
 fn forking(marker: &str, orphan: &str) -> Value {
     let script = format!(
         "/usr/bin/setsid /bin/sh -c '/bin/sleep {marker}; :' & \
-         {orphan} \
+         {orphan}; \
          /bin/sleep {marker}"
     );
     json!({

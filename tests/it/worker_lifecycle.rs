@@ -34,14 +34,15 @@ async fn a_killed_worker_is_started_again_and_the_stream_tells_it_in_order() {
     stream.next_matching("telemetry", secs(5), |event| event.kind() == "hive_telemetry").await;
 
     proc::signal(first, Signal::SIGKILL);
-    let mut next = async |kind: &str| {
-        stream.next_matching(kind, secs(5), |event| event.name == "lifecycle").await
-    };
-    let exited = next("worker_exited").await;
-    assert!(exited.is("worker_exited", "one"), "{exited:?}");
+    let exited =
+        stream.next_matching("the exit", secs(5), |event| event.is("worker_exited", "one")).await;
     assert_eq!(exited.data["pid"], first);
     assert_eq!(exited.data["last_exit"]["signal"], "SIGKILL");
     assert_eq!(exited.data["last_exit"]["next"], "backoff");
+    // From here on in this order, with nothing else between.
+    let mut next = async |kind: &str| {
+        stream.next_matching(kind, secs(5), |event| event.name == "lifecycle").await
+    };
     let started = next("worker_started").await;
     assert!(started.is("worker_started", "one"), "{started:?}");
     let ready = next("worker_ready").await;
