@@ -14,7 +14,8 @@ pub const SEND_BUFFER: usize = 64 * 1024;
 /// A connection on which the peer has taken nothing for this long, with something to take, is closed.
 pub const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 
-/// For `HttpServer::on_connect`, before `bind` or `listen`.
+/// For `HttpServer::on_connect`, before `bind` or `listen`. Under TLS the connection is of another type:
+/// there [`limit`] is to be called with the stream inside.
 pub fn on_connect(io: &dyn Any, _: &mut Extensions) {
     if let Some(stream) = io.downcast_ref::<TcpStream>() {
         limit(stream);

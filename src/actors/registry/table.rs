@@ -104,10 +104,9 @@ impl Table {
         }
         let id = self.ledger_key(&heartbeat.hive.id);
         let (record, events) = HiveRecord::new(Arc::clone(&id), heartbeat, now);
-        let events = self.tell(&id, &record, verdict, events);
+        let mut told = self.tell(&id, &record, verdict, events);
         let record = Arc::new(record);
         self.put(&record, now);
-        let mut told = events;
         told.push(StreamEvent::Telemetry(record));
         (Outcome::Stored, told)
     }
@@ -184,31 +183,28 @@ impl Table {
         told
     }
 
+    /// Record and rings change together, under the entry's lock: a reader never sees one without
+    /// the other.
     fn put(&mut self, record: &Arc<HiveRecord>, now: Instant) {
-        let (before, rings) = match self.hives.get_mut(&record.id) {
-            Some(mut entry) => {
-                let rings = std::mem::take(&mut entry.rings);
-                let bytes = bytes_of(&rings);
-                self.workers -= entry.record.workers.len();
-                (bytes, carry_over(&entry.record.workers, rings, &record.workers))
-            }
-            None => (0, carry_over(&[], Vec::new(), &record.workers)),
-        };
-        self.workers += record.workers.len();
-        let rings = self.note(record, rings, now);
-        self.budget.rebook(before, bytes_of(&rings));
-        self.hives.insert(Arc::clone(&record.id), Entry { record: Arc::clone(record), rings });
-        if self.budget.is_exceeded() {
-            self.trim();
-        }
-    }
-
-    fn note(&self, record: &HiveRecord, mut rings: Vec<Ring>, now: Instant) -> Vec<Ring> {
+        let mut entry = self
+            .hives
+            .entry(Arc::clone(&record.id))
+            .or_insert_with(|| Entry { record: Arc::clone(record), rings: Vec::new() });
+        let known = Arc::clone(&entry.record);
+        let old = if Arc::ptr_eq(&known, record) { &[] } else { &known.workers[..] };
+        self.workers = self.workers - old.len() + record.workers.len();
         let limit = self.budget.points_each(self.workers);
+        let before = bytes_of(&entry.rings);
+        let mut rings = carry_over(old, std::mem::take(&mut entry.rings), &record.workers);
         for (ring, worker) in rings.iter_mut().zip(&record.workers) {
             ring.push(&self.clock, now, worker, limit);
         }
-        rings
+        self.budget.rebook(before, bytes_of(&rings));
+        *entry = Entry { record: Arc::clone(record), rings };
+        drop(entry);
+        if self.budget.is_exceeded() {
+            self.trim();
+        }
     }
 
     fn trim(&mut self) {

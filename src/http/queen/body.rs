@@ -28,16 +28,15 @@ pub(super) async fn read(
     load: &mut Load,
 ) -> Result<Bytes, HttpError> {
     let encoded = is_encoded(request)?;
-    let declared = declared_length(request);
-    if declared > BODY_LIMIT {
+    if declared_length(request) > BODY_LIMIT {
         return Err(too_large());
     }
     let reading = async {
         if encoded {
             let pieces = Pieces { payload, rest: Bytes::new() };
-            collect(Decompress::from_headers(pieces, request.headers()), 0, load).await
+            collect(Decompress::from_headers(pieces, request.headers()), load).await
         } else {
-            collect(payload, declared, load).await
+            collect(payload, load).await
         }
     };
     tokio::time::timeout(BODY_TIMEOUT, reading).await.map_err(|_| {
@@ -46,25 +45,28 @@ pub(super) async fn read(
     })?
 }
 
+/// All chunks to the end, so that the connection can serve another request; the usual single one is
+/// not copied.
 async fn collect(
     mut chunks: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin,
-    expected: usize,
     load: &mut Load,
 ) -> Result<Bytes, HttpError> {
-    let mut body = BytesMut::new();
+    let (mut only, mut body) = (Bytes::new(), BytesMut::new());
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(unreadable)?;
-        if body.len() + chunk.len() > BODY_LIMIT {
+        if only.len() + body.len() + chunk.len() > BODY_LIMIT {
             return Err(too_large());
         }
         load.grow(chunk.len())
             .map_err(|full| HttpError::overloaded(full.to_string(), RETRY_AFTER_S))?;
-        if chunk.len() == expected {
-            return Ok(chunk);
+        if only.is_empty() && body.is_empty() {
+            only = chunk;
+        } else {
+            body.extend_from_slice(&std::mem::take(&mut only));
+            body.extend_from_slice(&chunk);
         }
-        body.extend_from_slice(&chunk);
     }
-    Ok(body.freeze())
+    Ok(if body.is_empty() { only } else { body.freeze() })
 }
 
 /// Whether the body is compressed, in a way that can be read.

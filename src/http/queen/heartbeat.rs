@@ -13,6 +13,8 @@ use std::{sync::Arc, time::Duration};
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 /// What a hive is told to wait when the queen is overloaded, seconds.
 const RETRY_AFTER_S: u64 = 1;
+/// The parser's messages repeat what they do not like; up to this many characters are passed on.
+const MESSAGE_LIMIT: usize = 300;
 
 /// The handler.
 pub(super) async fn post(
@@ -44,10 +46,20 @@ fn explain(text: &str, plain: &serde_json::Error) -> String {
     let mut json = serde_json::Deserializer::from_str(text);
     match serde_path_to_error::deserialize::<_, HiveHeartbeat>(&mut json) {
         Err(error) if error.path().iter().next().is_some() => {
-            format!("{}: {}", error.path(), error.inner())
+            format!("{}: {}", error.path(), shorten(error.inner()))
         }
-        _ => plain.to_string(),
+        _ => shorten(plain),
     }
+}
+
+/// The end of a message, which says where, is kept.
+fn shorten(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    if message.len() <= MESSAGE_LIMIT {
+        return message;
+    }
+    let start: String = message.chars().take(MESSAGE_LIMIT).collect();
+    format!("{start}… at line {} column {}", error.line(), error.column())
 }
 
 async fn store(
@@ -122,6 +134,14 @@ mod tests {
         assert!(message_of(&wrong).starts_with("workers[0].vram_mb: "), "{}", message_of(&wrong));
         let wrong = LEAST.replace(r#""instance":"1""#, r#""instance":"1","cpu_pct":1e999"#);
         assert!(message_of(&wrong).contains("out of range"), "{}", message_of(&wrong));
+    }
+
+    #[test]
+    fn a_message_does_not_repeat_a_whole_body() {
+        let message = message_of(&format!("\"{}\"", "é".repeat(100_000)));
+        assert!(message.len() < 700 && message.contains("column"), "{message}");
+        let wrong = LEAST.replace(r#""port":1"#, &format!(r#""port":"{}""#, "x".repeat(100_000)));
+        assert!(message_of(&wrong).starts_with("hive.port: ") && message_of(&wrong).len() < 700);
     }
 
     #[test]

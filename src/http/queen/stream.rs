@@ -46,7 +46,8 @@ async fn subscribe(state: &QueenState, message: Subscribe) -> Result<Subscriptio
         .map_err(|refused: StreamRefused| overloaded(refused.to_string()))
 }
 
-/// First the backlog, then what comes, until the stream ends.
+/// First the backlog, then what comes, until the stream ends; then nothing more, even if some waits:
+/// whoever is slow must not hold up a queen that stops.
 struct StreamBody {
     subscription: Subscription,
 }
@@ -63,6 +64,9 @@ impl MessageBody for StreamBody {
         cx: &mut task::Context<'_>,
     ) -> task::Poll<Option<Result<Bytes, Infallible>>> {
         let Subscription { backlog, frames } = &mut self.get_mut().subscription;
+        if frames.is_closed() {
+            return task::Poll::Ready(None);
+        }
         if backlog.is_empty() {
             match task::ready!(frames.poll_recv(cx)) {
                 Some(frame) => backlog.push_back(frame),
@@ -89,7 +93,18 @@ fn next_chunk(backlog: &mut std::collections::VecDeque<Bytes>) -> Option<Bytes> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use actix_web::body::to_bytes;
     use std::collections::VecDeque;
+    use tokio::sync::mpsc;
+
+    #[actix_web::test]
+    async fn a_stream_that_was_closed_ends_at_once_whatever_still_waits() {
+        let (sender, frames) = mpsc::channel(4);
+        let backlog = VecDeque::from([Bytes::from_static(b"snapshot")]);
+        drop(sender);
+        let body = StreamBody { subscription: Subscription { backlog, frames } };
+        assert!(to_bytes(body).await.is_ok_and(|sent| sent.is_empty()));
+    }
 
     #[test]
     fn a_large_frame_is_handed_on_in_parts_and_stays_whole() {

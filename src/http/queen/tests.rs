@@ -292,6 +292,27 @@ impl Reader {
 }
 
 #[actix_web::test]
+async fn a_connection_serves_one_heartbeat_after_another() {
+    let state = state();
+    let (address, server) = serve(&state);
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    for seq in 1..=3 {
+        let body = beat("h", seq).to_string();
+        let (one, two) = body.split_at(body.len() / 2);
+        let head =
+            "POST /v1/hive-heartbeat HTTP/1.1\r\nHost: queen\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let chunks =
+            format!("{head}{:x}\r\n{one}\r\n{:x}\r\n{two}\r\n0\r\n\r\n", one.len(), two.len());
+        socket.write_all(chunks.as_bytes()).await.unwrap();
+        let mut reader = Reader { socket, text: String::new() };
+        assert!(reader.until("\"stored\"}").await.starts_with("HTTP/1.1 200"));
+        socket = reader.socket;
+    }
+    drop(socket);
+    server.stop(true).await;
+}
+
+#[actix_web::test]
 async fn the_stream_begins_with_a_snapshot_and_ends_at_once_when_the_queen_stops() {
     let state = state();
     let app = app!(state);
