@@ -9,10 +9,11 @@ use actix::{
     Actor, Addr, ArbiterHandle, AsyncContext, Context,
     dev::{ContextFut, channel::channel},
 };
-use futures_util::FutureExt;
 use std::{
     any::Any,
+    future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
+    task::Poll,
 };
 
 /// Messages that wait at most, per address.
@@ -52,18 +53,27 @@ where
     Addr::new(sender)
 }
 
+/// Drives the actor to its end. One that panicked is dropped only after that has been told, and with
+/// the same care: dropping it runs the rest of its life.
 fn run<A, F>(life: ContextFut<A, Context<A>>, guard: ExitGuard<F>)
 where
     A: Actor<Context = Context<A>>,
     Context<A>: AsyncContext<A>,
     F: FnOnce(ActorExit) + 'static,
 {
-    let life = AssertUnwindSafe(life).catch_unwind();
-    actix::spawn(life.map(move |ended| {
-        guard.report(match ended {
-            Ok(()) => ActorExit::Stopped,
+    let (mut life, mut guard) = (Some(Box::pin(life)), Some(guard));
+    actix::spawn(poll_fn(move |cx| {
+        let Some(running) = life.as_mut() else { return Poll::Ready(()) };
+        let exit = match catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(())) => ActorExit::Stopped,
             Err(panic) => ActorExit::Panicked(message_of(panic.as_ref())),
-        });
+        };
+        if let Some(guard) = guard.take() {
+            guard.report(exit);
+        }
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(life.take())));
+        Poll::Ready(())
     }));
 }
 
@@ -107,6 +117,7 @@ mod tests {
         Interval,
         SpawnedFuture,
         Stopping,
+        Stopped,
         Nowhere,
     }
 
@@ -134,6 +145,9 @@ mod tests {
             assert!(self.0 != Where::Stopping, "stopping");
             Running::Stop
         }
+        fn stopped(&mut self, _: &mut Self::Context) {
+            assert!(self.0 != Where::Stopped, "stopped");
+        }
     }
 
     impl Handler<Poke> for Fragile {
@@ -141,7 +155,7 @@ mod tests {
         fn handle(&mut self, _: Poke, ctx: &mut Self::Context) {
             match self.0 {
                 Where::Handler => panic!("handler"),
-                Where::Stopping | Where::Nowhere => ctx.stop(),
+                Where::Stopping | Where::Stopped | Where::Nowhere => ctx.stop(),
                 _ => {}
             }
         }
@@ -159,7 +173,7 @@ mod tests {
             },
         );
         use Where::*;
-        for place in [Factory, Started, Handler, Interval, SpawnedFuture, Stopping] {
+        for place in [Factory, Started, Handler, Interval, SpawnedFuture, Stopping, Stopped] {
             let (told, ended) = oneshot::channel();
             let address = start_guarded(
                 &arbiter,

@@ -208,7 +208,7 @@ mod tests {
         let (_dir, log) = log();
         let mut file = log.begin_run().unwrap();
         file.set_len(LOG_MAX).unwrap();
-        file.write_all(b"before\n").unwrap();
+        file.write_all(b"\nbefore\n").unwrap();
         let (_, position) = log.tail_from(1).unwrap();
         log.cap().unwrap();
         file.write_all(b"after\n").unwrap();

@@ -1,7 +1,7 @@
 //! The machine as a whole, and what this process itself costs.
 
-use super::kept_file::KeptFile;
-use procfs::{Current, FromRead, LoadAverage, Meminfo, process::Stat};
+use super::{kept_file::KeptFile, process::ProcessStat};
+use procfs::{Current, FromRead, LoadAverage, Meminfo};
 use std::{io, path::Path, time::Duration};
 
 /// What /proc says of the machine at one moment.
@@ -28,6 +28,7 @@ pub struct NodeReader {
     meminfo: KeptFile,
     loadavg: KeptFile,
     own_stat: KeptFile,
+    own_statm: KeptFile,
     buffer: Vec<u8>,
 }
 
@@ -40,6 +41,7 @@ impl NodeReader {
             meminfo: kept("meminfo")?,
             loadavg: kept("loadavg")?,
             own_stat: kept("self/stat")?,
+            own_statm: kept("self/statm")?,
             buffer: Vec::new(),
         })
     }
@@ -52,15 +54,16 @@ impl NodeReader {
             .map_err(io::Error::other)?;
         let load = LoadAverage::from_read(self.loadavg.read(&mut self.buffer)?.as_bytes())
             .map_err(io::Error::other)?;
-        let own = Stat::from_read(self.own_stat.read(&mut self.buffer)?.as_bytes())
-            .map_err(io::Error::other)?;
+        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "not the text of a stat file");
+        let own = ProcessStat::parse(self.own_stat.read(&mut self.buffer)?).ok_or_else(damaged)?;
+        let own_pages = resident_pages(self.own_statm.read(&mut self.buffer)?);
         Ok(NodeFigures {
             busy,
             load1: f64::from(load.one),
             ram_total_bytes: memory.mem_total,
             ram_available_bytes: memory.mem_available.unwrap_or(memory.mem_free),
-            own_cpu: Duration::from_secs_f64((own.utime + own.stime) as f64 / rate as f64),
-            own_rss_bytes: own.rss * procfs::page_size(),
+            own_cpu: own.own_cpu,
+            own_rss_bytes: own_pages.unwrap_or(0) * procfs::page_size(),
         })
     }
 }
@@ -75,6 +78,11 @@ fn total_busy(text: &str, rate: u64) -> io::Result<Duration> {
         .filter_map(|(_, n)| n.parse::<u64>().ok())
         .sum();
     Ok(Duration::from_secs_f64(busy as f64 / rate as f64))
+}
+
+/// The second field of `statm`.
+fn resident_pages(text: &str) -> Option<u64> {
+    text.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 /// Processors online.

@@ -7,6 +7,7 @@ mod identity;
 mod reader;
 mod shim;
 mod spawn;
+mod stat;
 mod table;
 mod tree;
 
@@ -17,5 +18,6 @@ pub use identity::Identity;
 pub use reader::{TreeFigures, TreeReader, Wanted};
 pub use shim::{SHIM_ARGUMENT, run_shim};
 pub use spawn::{ExecPlan, SpawnError, SpawnStage, Spawned, spawn};
+pub use stat::ProcessStat;
 pub use table::{ProcessEntry, ProcessTable, TableCache};
 pub use tree::{RUN_MARKER, TreeTracker, carries_marker};

@@ -46,11 +46,12 @@ impl Pacing {
         if self.in_flight {
             return None;
         }
+        let soonest = self.last.map(|last| last + EVENT_SPACING.min(self.interval));
         let mut due = self.regular;
         if self.event && self.failures == 0 {
-            let soonest = self.last.map(|last| last + EVENT_SPACING);
             due = soonest.map_or(due, |soonest| soonest.min(due));
         }
+        due = soonest.map_or(due, |soonest| soonest.max(due));
         Some(self.not_before.map_or(due, |not_before| due.max(not_before)))
     }
 

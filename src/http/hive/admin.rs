@@ -131,7 +131,7 @@ mod tests {
             let command = format!("/usr/bin/{tail}");
             if policy().allows(&command) {
                 prop_assert_eq!(Path::new(&command).parent(), Some(Path::new("/usr/bin")));
-                prop_assert!(!command.contains(".."), "{}", command);
+                prop_assert!(!command.split('/').any(|part| part == ".."), "{}", command);
             }
         }
     }

@@ -1,10 +1,15 @@
-//! Query strings: every key is known, comes once, and has a value that makes sense; or it is a 400
-//! that says what is allowed.
+//! What the queen's query strings may say.
 
 use super::validate::{TEXT_LIMIT, is_name};
-use crate::{actors::registry::WorkerFilter, contract::WorkerState, http::error::HttpError};
-use actix_web::web::Query;
-use std::{str::FromStr, time::Duration};
+use crate::{
+    actors::registry::WorkerFilter,
+    contract::WorkerState,
+    http::{
+        error::HttpError,
+        query::{bad_value, pairs, parsed},
+    },
+};
+use std::time::Duration;
 
 /// What `s` is when it is not given.
 const HISTORY_DEFAULT: Duration = Duration::from_secs(60);
@@ -53,22 +58,6 @@ pub(super) fn stream(query: &str) -> Result<(Option<String>, Option<String>), Ht
     Ok((hive, last))
 }
 
-fn pairs(query: &str, allowed: &[&str]) -> Result<Vec<(String, String)>, HttpError> {
-    let pairs = Query::<Vec<(String, String)>>::from_query(query)
-        .map_err(|error| bad(format!("the query cannot be read: {error}")))?
-        .into_inner();
-    for (i, (key, _)) in pairs.iter().enumerate() {
-        if !allowed.contains(&key.as_str()) {
-            let allowed = allowed.join(", ");
-            return Err(bad(format!("{}: unknown query key, allowed: {allowed}", shown(key))));
-        }
-        if pairs[..i].iter().any(|(earlier, _)| earlier == key) {
-            return Err(bad(format!("{key}: given twice, allowed: once")));
-        }
-    }
-    Ok(pairs)
-}
-
 fn name(key: &str, value: String) -> Result<String, HttpError> {
     if is_name(&value) {
         return Ok(value);
@@ -89,22 +78,6 @@ fn state(value: &str) -> Result<WorkerState, HttpError> {
         let allowed = "starting, ready, draining, stopping, stopped, backoff, failed";
         bad_value("state", value, allowed)
     })
-}
-
-fn parsed<T: FromStr>(key: &str, value: &str, allowed: &str) -> Result<T, HttpError> {
-    value.parse().map_err(|_| bad_value(key, value, allowed))
-}
-
-fn bad_value(key: &str, value: &str, allowed: &str) -> HttpError {
-    bad(format!("{key}: {} is not allowed, allowed: {allowed}", shown(value)))
-}
-
-fn shown(text: &str) -> String {
-    format!("{:?}", text.chars().take(64).collect::<String>())
-}
-
-fn bad(message: String) -> HttpError {
-    HttpError::bad_request("invalid_query", message)
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! Samples the processes of a tree through files of /proc that are kept open.
 
-use super::clock::ticks;
+use super::ProcessStat;
 use crate::platform::kept_file::KeptFile;
-use procfs::{FromRead, process::Stat};
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
@@ -122,9 +121,8 @@ impl ProcessFiles {
 /// Of `/proc/PID/stat`. A child's time moves to its parent's `cutime` when it is waited for, so
 /// that the sum over a tree counts it once.
 fn cpu_time(text: &str) -> Option<Duration> {
-    let stat = Stat::from_read(text.as_bytes()).ok()?;
-    let waited_for = u64::try_from(stat.cutime.saturating_add(stat.cstime)).unwrap_or(0);
-    Some(ticks(stat.utime.saturating_add(stat.stime).saturating_add(waited_for)))
+    let stat = ProcessStat::parse(text)?;
+    Some(stat.own_cpu + stat.waited_for_cpu)
 }
 
 /// Of `/proc/PID/statm`, pages.

@@ -1,8 +1,7 @@
 //! Who is whose child: one pass over /proc, shared by all who ask within a moment.
 
-use super::Identity;
+use super::{Identity, ProcessStat};
 use crate::platform::kept_file::read_once;
-use procfs::{FromRead, process::Stat};
 use std::{
     collections::HashMap,
     io,
@@ -28,12 +27,12 @@ impl ProcessEntry {
     /// Reads one process's entry.
     pub fn read(proc_root: &Path, pid: u32) -> io::Result<Self> {
         let text = read_once(&proc_root.join(pid.to_string()).join("stat"))?;
-        let stat = Stat::from_read(text.as_bytes()).map_err(io::Error::other)?;
-        let id = |n: i32| u32::try_from(n).unwrap_or(0);
+        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "not the text of a stat file");
+        let stat = ProcessStat::parse(&text).ok_or_else(damaged)?;
         Ok(Self {
-            identity: Identity { pid, start_ticks: stat.starttime },
-            ppid: id(stat.ppid),
-            session: id(stat.session),
+            identity: Identity { pid, start_ticks: stat.start_ticks },
+            ppid: stat.ppid,
+            session: stat.session,
             state: stat.state,
         })
     }
