@@ -16,7 +16,6 @@ use queen::Queen;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    time::Duration,
 };
 use thiserror::Error;
 use tokio::{
@@ -91,11 +90,11 @@ async fn run_roles(
     let hive_listener = settings.hive.as_ref().map(|hive| listen(hive.bind)).transpose()?;
     let queen_listener = settings.queen.as_ref().map(|queen| listen(queen.bind)).transpose()?;
     let queen = match settings.queen.zip(queen_listener) {
-        Some((settings, listener)) => Some(Queen::start(settings, listener, &vital).await?),
+        Some((settings, listener)) => Some(Queen::start(settings, listener, &vital)?),
         None => None,
     };
     let hive = match settings.hive.zip(hive_listener) {
-        Some((settings, listener)) => Some(Hive::start(settings, listener, &vital).await?),
+        Some((settings, listener)) => Some(Hive::start(settings, listener, &vital)?),
         None => None,
     };
     loop {
@@ -199,20 +198,4 @@ fn serve<S: Clone + Send + 'static>(
 /// Threads that serve HTTP: as many as there are processors, within reason.
 fn http_threads(most: usize) -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).clamp(1, most)
-}
-
-/// Runs `build` on an arbiter and hands back what it makes.
-async fn on_arbiter<T: Send + 'static>(
-    arbiter: &actix::ArbiterHandle,
-    build: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, StartupError> {
-    let (done, built) = tokio::sync::oneshot::channel();
-    arbiter.spawn_fn(move || {
-        let _ = done.send(build());
-    });
-    let gone = |_| StartupError::Broken("arbiter", "it ended while it was set up".into());
-    tokio::time::timeout(Duration::from_secs(FINISH_WITHIN_S), built)
-        .await
-        .map_err(|_| StartupError::Broken("arbiter", "it does not answer".into()))?
-        .map_err(gone)
 }

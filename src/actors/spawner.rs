@@ -11,10 +11,12 @@ mod effects;
 pub mod lifecycle;
 mod messages;
 mod model;
+mod monitors;
 mod probe;
 mod record;
 mod restart;
 mod run;
+mod runs;
 mod worker;
 
 pub use archive::Archive;

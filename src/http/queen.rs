@@ -19,10 +19,11 @@ use crate::{
     actors::{
         registry::{Intake, RegistryActor, RegistryConfig, RegistryReader},
         sse_broadcaster::{CloseStreams, SseBroadcaster, StreamStats},
+        supervise::{ActorExit, start_guarded},
     },
     contract::{Health, HistoryList, HiveList, HiveView, WorkerList, WorkerView},
 };
-use actix::{Actor, Addr};
+use actix::{Addr, ArbiterHandle};
 use actix_web::{HttpRequest, web};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -45,14 +46,22 @@ pub struct QueenState {
 }
 
 impl QueenState {
-    /// Starts the registry and the stream on the current arbiter.
-    pub fn start(config: RegistryConfig) -> Self {
+    /// Starts the registry and the stream on `arbiter`. `on_exit` makes what is called when the actor of
+    /// that name ends.
+    pub fn start<E>(
+        config: RegistryConfig,
+        arbiter: &ArbiterHandle,
+        on_exit: impl Fn(&'static str) -> E,
+    ) -> Self
+    where
+        E: FnOnce(ActorExit) + Send + 'static,
+    {
         let stream = SseBroadcaster::new();
         let stream_stats = stream.stats();
-        let stream = stream.start();
+        let stream = start_guarded(arbiter, |_| stream, on_exit("event stream"));
         let registry = RegistryActor::new(config, stream.clone(), Arc::clone(&stream_stats));
         let reader = registry.reader();
-        let registry = registry.start();
+        let registry = start_guarded(arbiter, |_| registry, on_exit("registry"));
         let (intake, started) = (Arc::default(), Instant::now());
         Self { reader, registry, stream, stream_stats, intake, started }
     }

@@ -194,7 +194,7 @@ mod tests {
             Err(SettingsError::Values { problems, .. }) => {
                 problems.into_iter().map(|problem| problem.key).collect()
             }
-            other => panic!("expected problems with values, got {other:?}"),
+            other => unreachable!("expected problems with values, got {other:?}"),
         }
     }
 

@@ -38,7 +38,7 @@ pub(super) struct Hive {
 }
 
 impl Hive {
-    pub(super) async fn start(
+    pub(super) fn start(
         settings: HiveSettings,
         listener: TcpListener,
         vital: &Vital,

@@ -1,6 +1,6 @@
 //! A queen, built.
 
-use super::{StartupError, Vital, http_threads, on_arbiter, serve};
+use super::{StartupError, Vital, http_threads, serve};
 use crate::{
     actors::registry::RegistryConfig,
     http::queen::{QueenState, configure},
@@ -20,10 +20,10 @@ pub(super) struct Queen {
 }
 
 impl Queen {
-    pub(super) async fn start(
+    pub(super) fn start(
         settings: QueenSettings,
         listener: TcpListener,
-        _vital: &Vital,
+        vital: &Vital,
     ) -> Result<Self, StartupError> {
         let address = listener.local_addr().unwrap_or(settings.bind);
         let arbiter = Arbiter::new();
@@ -35,7 +35,7 @@ impl Queen {
             history_bytes: settings.history_bytes,
             queen_heartbeat_interval: settings.queen_heartbeat_interval,
         };
-        let state = on_arbiter(&arbiter.handle(), || QueenState::start(config)).await?;
+        let state = QueenState::start(config, &arbiter.handle(), |name| vital.watch(name));
         let server = serve(listener, http_threads(HTTP_THREADS_MAX), state.clone(), configure)
             .map_err(|source| StartupError::System("serve HTTP", source))?;
         tracing::info!(role = "queen", addr = %address, "listening");

@@ -26,7 +26,7 @@ macro_rules! app {
 }
 
 fn state() -> QueenState {
-    QueenState::start(RegistryConfig::default())
+    QueenState::start(RegistryConfig::default(), &actix::Arbiter::current(), |_| |_| ())
 }
 
 fn beat(id: &str, seq: u64) -> Value {

@@ -45,7 +45,7 @@ pub(super) fn forget(pid: u32) {
 }
 
 /// Reaps every zombie that nobody here waits for. To be called on SIGCHLD; an owned zombie at the
-/// head of the kernel's queue hides those behind it, which is why [`forget`] calls it again.
+/// head of the kernel's queue hides those behind it, which is why it is called again once that is reaped.
 pub fn reap_orphans() -> usize {
     let owned = owned();
     let mut reaped = 0;
