@@ -2,6 +2,7 @@
 
 pub mod heartbeat_sender;
 pub mod hive_board;
+pub mod log_keeper;
 pub mod monitor;
 pub mod node_monitor;
 pub mod registry;

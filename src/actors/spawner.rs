@@ -15,6 +15,7 @@ mod monitors;
 mod probe;
 mod record;
 mod restart;
+mod rolling;
 mod run;
 mod runs;
 mod worker;
@@ -33,12 +34,16 @@ use super::{
 };
 use crate::{
     contract::WorkerSpec,
-    platform::{cgroup::CgroupTree, log_file::LogFile, process::TableCache},
+    platform::{
+        cgroup::CgroupTree,
+        log_file::{LogDir, LogFile},
+        process::TableCache,
+    },
 };
 use actix::prelude::*;
+use rolling::RollingRestart;
 use std::{
     collections::{BTreeMap, HashMap},
-    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -59,7 +64,7 @@ pub struct SpawnerConfig {
     /// Our slice; `None`: plain spawns.
     pub tree: Option<CgroupTree>,
     /// Where logs are.
-    pub log_dir: PathBuf,
+    pub logs: LogDir,
     /// What workers' environments start from.
     pub base_env: Arc<BTreeMap<String, String>>,
     /// File limits that the hive was started with.
@@ -67,7 +72,7 @@ pub struct SpawnerConfig {
     /// Where workers are written down.
     pub archive: Archive,
     /// What is written there already, and the workers of the configuration.
-    pub records: Vec<(String, String, std::io::Result<Vec<u8>>)>,
+    pub records: Vec<(String, String, std::io::Result<String>)>,
     /// `[[hive.workers]]`
     pub wanted: Vec<WorkerSpec>,
 }
@@ -84,6 +89,7 @@ pub struct SpawnerActor {
     last_run: RunNumber,
     jobs: Arc<Semaphore>,
     ending: Option<oneshot::Sender<()>>,
+    rolling: RollingRestart,
 }
 
 impl SpawnerActor {
@@ -107,11 +113,12 @@ impl SpawnerActor {
             last_run: 0,
             jobs: Arc::new(Semaphore::new(JOBS_AT_ONCE)),
             ending: None,
+            rolling: RollingRestart::default(),
         }
     }
 
     fn log_of(&self, name: &WorkerName) -> LogFile {
-        LogFile::new(&self.config.log_dir, &name.group, &name.instance)
+        self.config.logs.of(&name.group, &name.instance)
     }
 
     fn next_run(&mut self) -> RunNumber {

@@ -20,7 +20,7 @@ use crate::{
         },
     },
     contract::{Capabilities, Health, WorkerReport, WorkerSpec},
-    platform::log_file::LogFile,
+    platform::log_file::LogDir,
     settings::worker::from_json,
 };
 use actix::{Addr, MailboxError};
@@ -28,7 +28,6 @@ use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use admin::AdminPolicy;
 use serde::Serialize;
 use std::{
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -52,7 +51,7 @@ pub struct HiveState {
     /// How others reach this machine's workers.
     pub hostname: Arc<str>,
     /// Where logs are.
-    pub log_dir: Arc<PathBuf>,
+    pub logs: LogDir,
     /// What this machine has.
     pub capabilities: Arc<Capabilities>,
     /// When the hive started.
@@ -122,10 +121,6 @@ fn unknown(name: &WorkerName) -> HttpError {
 fn detail(state: &HiveState, name: &WorkerName) -> Option<WorkerDetail> {
     let (report, spec) = state.board.get(name)?;
     Some(WorkerDetail { report, spec })
-}
-
-fn log_of(state: &HiveState, name: &WorkerName) -> LogFile {
-    LogFile::new(&state.log_dir, &name.group, &name.instance)
 }
 
 async fn list(state: State, request: HttpRequest) -> Answer {

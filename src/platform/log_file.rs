@@ -2,6 +2,7 @@
 //! appends to it, so that it never depends on anybody's life; what is done here is to open it, to
 //! read its end, and to keep it from filling the disk.
 
+use dashmap::DashMap;
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
@@ -25,6 +26,48 @@ pub const TAIL_LINE_MAX: usize = 512;
 /// How far back a tail is looked for, per line asked for, bytes.
 const TAIL_REACH: u64 = 4096;
 
+/// And in all, bytes.
+const TAIL_REACH_MAX: u64 = 8 << 20;
+
+/// Where all logs are. Clones share what they know of the files.
+#[derive(Clone, Debug)]
+pub struct LogDir {
+    path: PathBuf,
+    known: Arc<DashMap<LogName, LogFile>>,
+}
+
+/// Group and instance.
+type LogName = (Arc<str>, Arc<str>);
+
+impl LogDir {
+    /// At `path`, which need not be there yet.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, known: Arc::default() }
+    }
+
+    /// A worker's log.
+    pub fn of(&self, group: &Arc<str>, instance: &Arc<str>) -> LogFile {
+        let key = (Arc::clone(group), Arc::clone(instance));
+        self.known.entry(key).or_insert_with(|| LogFile::new(&self.path, group, instance)).clone()
+    }
+
+    /// Removes a worker's log.
+    pub fn remove(&self, group: &Arc<str>, instance: &Arc<str>) {
+        self.of(group, instance).remove();
+        self.known.remove(&(Arc::clone(group), Arc::clone(instance)));
+    }
+
+    /// Cuts every log that is too long. Returns what could not be cut.
+    pub fn cap_all(&self) -> Vec<(PathBuf, io::Error)> {
+        let logs: Vec<LogFile> = self.known.iter().map(|entry| entry.value().clone()).collect();
+        let cut = |log: LogFile| match log.cap() {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Some((log.current, error)),
+            _ => None,
+        };
+        logs.into_iter().filter_map(cut).collect()
+    }
+}
+
 /// The two files of one worker.
 #[derive(Clone, Debug)]
 pub struct LogFile {
@@ -37,7 +80,7 @@ pub struct LogFile {
 
 impl LogFile {
     /// At `{dir}/{group}/{instance}.log`.
-    pub fn new(dir: &Path, group: &str, instance: &str) -> Self {
+    fn new(dir: &Path, group: &str, instance: &str) -> Self {
         let group = dir.join(group);
         Self {
             current: group.join(format!("{instance}.log")),
@@ -74,9 +117,9 @@ impl LogFile {
 
     /// Likewise, with the position to go on from with [`LogFile::read_on`].
     pub fn tail_from(&self, lines: usize) -> io::Result<(Vec<u8>, u64)> {
-        let file = File::open(&self.current)?;
+        let file = open_regular(&self.current)?;
         let size = file.metadata()?.len();
-        let reach = TAIL_REACH.saturating_mul(lines as u64).clamp(TAIL_REACH, LOG_MAX).min(size);
+        let reach = TAIL_REACH.saturating_mul(lines as u64).min(TAIL_REACH_MAX).min(size);
         let mut bytes = vec![0; usize::try_from(reach).unwrap_or(0)];
         let read = read_at_most(&file, &mut bytes, size - reach)?;
         bytes.truncate(read);
@@ -87,7 +130,7 @@ impl LogFile {
     /// What was written since `position`, at most `limit` bytes, and where to go on.
     pub fn read_on(&self, position: u64, limit: usize) -> io::Result<(Vec<u8>, u64)> {
         let cut = self.cut.load(Ordering::Acquire);
-        let file = File::open(&self.current)?;
+        let file = open_regular(&self.current)?;
         let mut at = position.saturating_sub(cut);
         if at > file.metadata()?.len() {
             // Another run began, or the file was cut by somebody else.
@@ -113,8 +156,9 @@ impl LogFile {
     /// Cuts the oldest part once the file is too long. The worker goes on appending meanwhile; what
     /// it writes between the copy and the cut is lost with the oldest part.
     pub fn cap(&self) -> io::Result<()> {
-        let size = fs::metadata(&self.current)?.len();
-        if size <= LOG_MAX {
+        let meta = fs::metadata(&self.current)?;
+        let size = meta.len();
+        if size <= LOG_MAX || !meta.is_file() {
             return Ok(());
         }
         let mut file = OpenOptions::new().read(true).append(true).open(&self.current)?;
@@ -125,6 +169,16 @@ impl LogFile {
         self.cut.fetch_add(size - LOG_KEPT, Ordering::AcqRel);
         Ok(())
     }
+}
+
+/// A FIFO in the log's place must not hang whoever reads it.
+fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file"))
 }
 
 fn read_at_most(file: &File, buffer: &mut [u8], mut at: u64) -> io::Result<usize> {

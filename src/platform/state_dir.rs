@@ -2,6 +2,7 @@
 //!
 //! Every file in it is written whole or not at all: to a name of its own, then renamed.
 
+use super::kept_file::read_once;
 use rustix::fs::{FlockOperation, flock};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -97,12 +98,12 @@ impl StateDir {
     }
 
     /// Every worker's record, as it was written: group, instance, text.
-    pub fn records(&self) -> Vec<(String, String, io::Result<Vec<u8>>)> {
+    pub fn records(&self) -> Vec<(String, String, io::Result<String>)> {
         let mut found = Vec::new();
         for group in names(&self.path.join("workers")) {
             for file in names(&self.path.join("workers").join(&group)) {
                 let Some(instance) = file.strip_suffix(".json") else { continue };
-                let text = fs::read(self.record_path(&group, instance));
+                let text = read_once(&self.record_path(&group, instance));
                 found.push((group.clone(), instance.to_owned(), text));
             }
         }
@@ -150,8 +151,8 @@ mod tests {
         assert_eq!(
             found,
             [
-                ("g".into(), "1".into(), b"two".to_vec()),
-                ("g".into(), "x.json".into(), b"three".to_vec())
+                ("g".into(), "1".into(), "two".to_owned()),
+                ("g".into(), "x.json".into(), "three".to_owned())
             ]
         );
         state.remove_record("g", "1").unwrap();

@@ -5,6 +5,7 @@ use crate::{
     actors::{
         heartbeat_sender::{HeartbeatSender, SayGoodbye, SenderConfig},
         hive_board::HiveBoard,
+        log_keeper::LogKeeper,
         node_monitor::NodeMonitor,
         spawner::{Archive, Reload, Shutdown, SpawnerActor, SpawnerConfig, base_environment},
         supervise::start_guarded,
@@ -13,6 +14,7 @@ use crate::{
     http::hive::{Followers, HiveState, admin::AdminPolicy, configure},
     platform::{
         cgroup::{CgroupTree, find_root},
+        log_file::LogDir,
         node::cpu_name,
         process::adopt_orphans,
         state_dir::StateDir,
@@ -34,6 +36,7 @@ pub(super) struct Hive {
     server: ServerHandle,
     closing: watch::Sender<bool>,
     on_exit: OnExit,
+    tree: Option<CgroupTree>,
     arbiters: [Arbiter; 2],
 }
 
@@ -55,7 +58,7 @@ impl Hive {
         let config = SpawnerConfig {
             sample_interval: settings.sample_interval,
             tree,
-            log_dir: state_dir.logs(),
+            logs: LogDir::new(state_dir.logs()),
             base_env: Arc::new(base_environment(
                 std::env::vars_os()
                     .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))),
@@ -67,7 +70,10 @@ impl Hive {
             wanted: settings.workers.clone(),
         };
         let (closing, closed) = watch::channel(false);
-        let log_dir = Arc::new(config.log_dir.clone());
+        let logs = config.logs.clone();
+        let keeper = LogKeeper::new(logs.clone());
+        start_guarded(&monitors.handle(), |_| keeper, vital.watch("log keeper"));
+        let tree = config.tree.clone();
         let spawner = {
             let (board, queen) = (Arc::clone(&board), sender.clone().recipient());
             let monitors = monitors.handle();
@@ -85,7 +91,7 @@ impl Hive {
                 allow_env: settings.admin.allow_env,
             }),
             hostname: settings.hostname.into(),
-            log_dir,
+            logs,
             capabilities: Arc::new(Capabilities { devices: devices(), cgroup }),
             started: Instant::now(),
             closing: closed,
@@ -95,7 +101,7 @@ impl Hive {
             .map_err(|source| system("serve HTTP", source))?;
         tracing::info!(role = "hive", addr = %address, hive_id = settings.id, "listening");
         let arbiters = [actors, monitors];
-        Ok(Self { spawner, sender, server, closing, on_exit: settings.on_exit, arbiters })
+        Ok(Self { spawner, sender, server, closing, on_exit: settings.on_exit, tree, arbiters })
     }
 
     pub(super) async fn reload(&self, settings: HiveSettings) {
@@ -108,6 +114,9 @@ impl Hive {
         let _ = self.spawner.send(Shutdown { stop_workers }).await;
         let _ = self.sender.send(SayGoodbye).await;
         self.server.stop(true).await;
+        if let Some(tree) = self.tree {
+            tree.remove_if_empty();
+        }
         for arbiter in self.arbiters {
             arbiter.stop();
         }

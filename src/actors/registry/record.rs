@@ -47,7 +47,9 @@ impl HiveRecord {
             Self { id, info: hive, timestamp, boot_id, seq, interval_ms, node, workers, received };
         for worker in &mut record.workers {
             worker.hive_id = Some(Arc::clone(&record.id));
-            worker.idle = worker.idle.or_else(|| derive_idle(record.node.gpu_source, worker));
+            let running = worker.pid.is_some();
+            let derive = || running.then(|| derive_idle(record.node.gpu_source, worker)).flatten();
+            worker.idle = worker.idle.or_else(derive);
         }
         (record, events)
     }

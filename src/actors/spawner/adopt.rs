@@ -20,19 +20,24 @@ use std::{collections::HashMap, io, path::Path, rc::Rc, sync::Arc};
 impl SpawnerActor {
     /// Once, at the start: what runs is taken over, what should run is started.
     pub(super) fn adopt_what_runs(&mut self, ctx: &mut Context<Self>) {
+        let mut damaged = Vec::new();
         for (group, instance, text) in std::mem::take(&mut self.config.records) {
             let name = WorkerName::new(&group, &instance);
             let record = text.and_then(|text| {
-                serde_json::from_slice::<WorkerRecord>(&text).map_err(io::Error::from)
+                serde_json::from_str::<WorkerRecord>(&text).map_err(io::Error::from)
             });
-            match record {
+            match record.and_then(|record| named(&name, record)) {
                 Ok(record) => self.restore(&name, record, ctx),
                 Err(error) => {
                     tracing::warn!(worker = %name, %error, "its state is damaged: its spec is lost");
+                    damaged.push(name);
                 }
             }
         }
         self.observe_the_rest(ctx);
+        for name in damaged {
+            self.observe_marked(name, ctx);
+        }
         let wanted = std::mem::take(&mut self.config.wanted);
         self.reconcile(wanted, ctx);
     }
@@ -135,7 +140,7 @@ impl SpawnerActor {
             }
             let cgroup = tree.run(&group, &instance);
             match oldest(&cgroup.pids()) {
-                Some(main) => self.observe(name, main, cgroup, ctx),
+                Some(main) => self.observe(name, main, Some(cgroup), ctx),
                 None => {
                     let _ = cgroup.remove();
                     tree.remove_group_if_empty(&group);
@@ -144,11 +149,21 @@ impl SpawnerActor {
         }
     }
 
+    /// Without a cgroup, and without a record that can be read, a worker is known by its marker.
+    fn observe_marked(&mut self, name: WorkerName, ctx: &mut Context<Self>) {
+        if self.workers.contains_key(&name) {
+            return;
+        }
+        if let Some(main) = find_marked(&format!("{name}:")) {
+            self.observe(name, main, None, ctx);
+        }
+    }
+
     fn observe(
         &mut self,
         name: WorkerName,
         main: Identity,
-        cgroup: RunCgroup,
+        cgroup: Option<RunCgroup>,
         ctx: &mut Context<Self>,
     ) {
         let watch = main.open().and_then(|fd| ProcessWatch::new(main, fd));
@@ -161,9 +176,9 @@ impl SpawnerActor {
         let run = Run {
             main,
             watch: Rc::new(watch),
-            cgroup: Some(cgroup),
+            cgroup,
             limits_applied: None,
-            run_id: String::new(),
+            run_id: format!("{name}:"),
             adopted: true,
         };
         self.take_run(&name, number, run, ctx);
@@ -209,6 +224,14 @@ fn phase_of(run: &RunRecord) -> Phase {
         // It goes through its start once more: its readiness is asked for again.
         (false, false) => Phase::Starting,
     }
+}
+
+/// A record under another worker's name is not believed.
+fn named(name: &WorkerName, record: WorkerRecord) -> io::Result<WorkerRecord> {
+    if *name.group == *record.spec.group && *name.instance == *record.spec.instance {
+        return Ok(record);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, "it is another worker's"))
 }
 
 /// The hive was killed between making a process and writing down its PID: the marker tells.

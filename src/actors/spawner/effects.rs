@@ -72,6 +72,7 @@ impl SpawnerActor {
         }
         self.publish(name);
         self.check_end();
+        self.roll_on(ctx);
     }
 
     /// Board and archive get to know how it stands, and so does who waits for it.
@@ -163,7 +164,7 @@ impl SpawnerActor {
         self.stop_monitor(name);
         self.board.remove(name);
         self.config.archive.remove(name);
-        self.log_of(name).remove();
+        self.config.logs.remove(&name.group, &name.instance);
         if let Some(worker) = self.workers.remove(name) {
             for (_, reply) in worker.waiting {
                 let _ = reply.send(Ok(()));

@@ -282,9 +282,13 @@ impl Lifecycle {
     }
 }
 
-/// What an operator wants outlasts what a probe or another operator wanted before.
+/// To end it outlasts to start it again; otherwise the last word counts.
 fn stronger(old: Goal, new: Goal) -> Goal {
-    if old == Goal::Remove { old } else { new }
+    match (old, new) {
+        (Goal::Remove, _) => old,
+        (Goal::Halt, Goal::Restart | Goal::Recover) => old,
+        _ => new,
+    }
 }
 
 fn wanted(goal: Goal) -> Next {

@@ -221,7 +221,11 @@ impl Handler<RestartWorker> for SpawnerActor {
         RestartWorker(name): RestartWorker,
         ctx: &mut Self::Context,
     ) -> Self::Result {
-        if self.workers.get(&name).is_some_and(|worker| worker.spec.is_none()) {
+        if self.ending.is_some() {
+            return Box::pin(std::future::ready(Err(WorkerCommandError::Overtaken)));
+        }
+        let no_spec = |w: &Worker| w.spec.is_none() && w.next_spec.is_none();
+        if self.workers.get(&name).is_some_and(no_spec) {
             return Box::pin(std::future::ready(Err(WorkerCommandError::NoSpec(name))));
         }
         self.ask(&name, Goal::Restart, |worker| Awaited::RunAfter(worker.run_number), ctx)
@@ -274,6 +278,6 @@ impl Handler<Reload> for SpawnerActor {
     type Result = ();
 
     fn handle(&mut self, Reload(wanted): Reload, ctx: &mut Self::Context) {
-        self.reconcile(wanted, ctx);
+        self.reload(wanted, ctx);
     }
 }

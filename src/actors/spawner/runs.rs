@@ -39,7 +39,7 @@ impl SpawnerActor {
         let order = LaunchOrder {
             name: name.clone(),
             spec,
-            run_id: uuid::Uuid::new_v4().to_string(),
+            run_id: format!("{name}:{}", uuid::Uuid::new_v4()),
             log,
             tree: self.config.tree.clone(),
             base_env: Arc::clone(&self.config.base_env),

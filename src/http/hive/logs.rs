@@ -1,6 +1,6 @@
 //! A worker's log: its end, and what comes after it for as long as somebody listens.
 
-use super::{HiveState, Name, State, log_of, name_of, unknown};
+use super::{HiveState, Name, State, name_of, unknown};
 use crate::{
     http::{error::HttpError, query},
     platform::log_file::LogFile,
@@ -67,7 +67,7 @@ pub(super) async fn get(
     let name = name_of(&path);
     let (lines, follow) = parameters(request.query_string())?;
     state.board.get(&name).ok_or_else(|| unknown(&name))?;
-    let log = log_of(&state, &name);
+    let log = state.logs.of(&name.group, &name.instance);
     let (tail, position) = match log.tail_from(lines) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), 0),

@@ -119,6 +119,11 @@ impl CgroupTree {
         Ok(run)
     }
 
+    /// Removes our slice, unless something is left in it.
+    pub fn remove_if_empty(&self) {
+        let _ = fs::remove_dir(&self.slice);
+    }
+
     /// Removes the group's directory, unless another worker has it.
     pub fn remove_group_if_empty(&self, group: &str) {
         let _ = fs::remove_dir(self.slice.join(group));

@@ -79,7 +79,9 @@ impl TreeTracker {
             let young = entry.identity.start_ticks >= oldest;
             let known = self.members.contains(&entry.identity)
                 || self.strangers.contains(&entry.identity)
-                || entry.is_zombie();
+                || entry.is_zombie()
+                // Its environment cannot be read while it sleeps so; the next scan asks again.
+                || entry.state == 'D';
             if !orphan || !young || known {
                 continue;
             }
@@ -114,15 +116,15 @@ fn is_there(table: &ProcessTable, identity: &Identity) -> bool {
     table.by_pid.get(&identity.pid).is_some_and(|entry| entry.identity == *identity)
 }
 
-/// Whether a process was started within the run. `/proc/PID/environ` is NUL-separated; that it cannot
-/// be read means no.
+/// Whether a process was started within a run whose id begins with `run_id`. `/proc/PID/environ` is
+/// NUL-separated; that it cannot be read means no.
 pub fn carries_marker(proc_root: &Path, pid: u32, run_id: &str) -> bool {
     use std::io::Read;
     let wanted = format!("{RUN_MARKER}={run_id}");
     let mut bytes = Vec::new();
     let file = std::fs::File::open(proc_root.join(pid.to_string()).join("environ"));
     let read = file.and_then(|file| file.take(ENVIRON_MAX).read_to_end(&mut bytes));
-    read.is_ok() && bytes.split(|byte| *byte == 0).any(|part| part == wanted.as_bytes())
+    read.is_ok() && bytes.split(|byte| *byte == 0).any(|part| part.starts_with(wanted.as_bytes()))
 }
 
 #[cfg(test)]
