@@ -10,23 +10,31 @@ use crate::{
     actors::supervise::ActorExit,
     settings::{Settings, SettingsError},
 };
-use actix_web::{App, HttpServer, dev::ServerHandle, web};
+use actix_web::{
+    App, HttpServer,
+    dev::{ServerHandle, Service},
+    web,
+};
 use hive::Hive;
 use queen::Queen;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    time::Duration,
 };
 use thiserror::Error;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, watch},
 };
 
 pub use crate::actors::spawner::error_chain as chain;
 
 /// What is in flight when the daemon stops may take this long, seconds.
 const FINISH_WITHIN_S: u64 = 10;
+
+/// Once all is answered, the last bytes get this long on their way.
+const FLUSH_WITHIN: Duration = Duration::from_millis(200);
 
 /// Why the daemon does not run, or not any more.
 #[derive(Debug, Error)]
@@ -170,17 +178,67 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartupError> {
     Ok(listener)
 }
 
-/// Serves `configure`'s routes on `listener` until the handle is told to stop.
+/// A running server, and how many requests it has in hand.
+struct Server {
+    handle: ServerHandle,
+    in_flight: watch::Sender<usize>,
+}
+
+/// One request in hand, from its arrival to its answer's first byte.
+struct InFlight(watch::Sender<usize>);
+
+impl InFlight {
+    fn enter(count: &watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count = count.saturating_sub(1));
+    }
+}
+
+impl Server {
+    /// Takes no new connections, and returns when what is in flight has been answered. A client that
+    /// does not read its answer is not waited for.
+    async fn stop(self) {
+        let stopped = self.handle.stop(true);
+        let mut in_flight = self.in_flight.subscribe();
+        let answered = async {
+            let _ = in_flight.wait_for(|count| *count == 0).await;
+            tokio::time::sleep(FLUSH_WITHIN).await;
+        };
+        tokio::select! {
+            () = stopped => {}
+            () = answered => {}
+        }
+    }
+}
+
+/// Serves `configure`'s routes on `listener` until told to stop.
 fn serve<S: Clone + Send + 'static>(
     listener: TcpListener,
     threads: usize,
     state: S,
     configure: fn(&mut web::ServiceConfig),
-) -> io::Result<ServerHandle> {
+) -> io::Result<Server> {
+    let in_flight = watch::Sender::new(0);
+    let count = in_flight.clone();
     let server = HttpServer::new(move || {
+        let count = count.clone();
         App::new()
             .app_data(web::Data::new(state.clone()))
             .wrap(actix_web_lab::middleware::CatchPanic::default())
+            .wrap_fn(move |request, service| {
+                let in_flight = InFlight::enter(&count);
+                let answer = service.call(request);
+                async move {
+                    let _in_flight = in_flight;
+                    answer.await
+                }
+            })
             .configure(configure)
     })
     .workers(threads)
@@ -192,7 +250,7 @@ fn serve<S: Clone + Send + 'static>(
     .run();
     let handle = server.handle();
     actix::spawn(server);
-    Ok(handle)
+    Ok(Server { handle, in_flight })
 }
 
 /// Threads that serve HTTP: as many as there are processors, within reason.

@@ -1,6 +1,6 @@
 //! A hive, built.
 
-use super::{StartupError, Vital, http_threads, serve};
+use super::{Server, StartupError, Vital, http_threads, serve};
 use crate::{
     actors::{
         heartbeat_sender::{HeartbeatSender, SayGoodbye, SenderConfig},
@@ -22,7 +22,6 @@ use crate::{
     settings::{CgroupMode, CgroupSettings, HiveSettings, OnExit},
 };
 use actix::{Addr, Arbiter};
-use actix_web::dev::ServerHandle;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::{net::TcpListener, sync::Arc, time::Instant};
 use tokio::sync::watch;
@@ -33,7 +32,7 @@ const HTTP_THREADS_MAX: usize = 2;
 pub(super) struct Hive {
     spawner: Addr<SpawnerActor>,
     sender: Addr<HeartbeatSender>,
-    server: ServerHandle,
+    server: Server,
     closing: watch::Sender<bool>,
     on_exit: OnExit,
     tree: Option<CgroupTree>,
@@ -113,7 +112,7 @@ impl Hive {
         let stop_workers = self.on_exit == OnExit::Stop;
         let _ = self.spawner.send(Shutdown { stop_workers }).await;
         let _ = self.sender.send(SayGoodbye).await;
-        self.server.stop(true).await;
+        self.server.stop().await;
         if let Some(tree) = self.tree {
             tree.remove_if_empty();
         }

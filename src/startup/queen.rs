@@ -1,13 +1,12 @@
 //! A queen, built.
 
-use super::{StartupError, Vital, http_threads, serve};
+use super::{Server, StartupError, Vital, http_threads, serve};
 use crate::{
     actors::registry::RegistryConfig,
     http::queen::{QueenState, configure},
     settings::QueenSettings,
 };
 use actix::Arbiter;
-use actix_web::dev::ServerHandle;
 use std::net::TcpListener;
 
 /// A few threads serve any number of dashboards.
@@ -15,7 +14,7 @@ const HTTP_THREADS_MAX: usize = 8;
 
 pub(super) struct Queen {
     state: QueenState,
-    server: ServerHandle,
+    server: Server,
     arbiter: Arbiter,
 }
 
@@ -45,7 +44,7 @@ impl Queen {
     /// Streams first: an open one would hold up the end of the server.
     pub(super) async fn stop(self) {
         self.state.close_streams().await;
-        self.server.stop(true).await;
+        self.server.stop().await;
         self.arbiter.stop();
     }
 }

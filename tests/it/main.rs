@@ -13,9 +13,13 @@ mod support;
 
 mod echo_worker;
 mod figures;
+mod hive_restart;
 mod isolation;
 mod pipeline;
+mod privileges;
 mod settings;
+mod signals;
+mod supervision;
 mod tree;
 mod worker_lifecycle;
 mod workers_api;

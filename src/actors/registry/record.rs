@@ -47,9 +47,7 @@ impl HiveRecord {
             Self { id, info: hive, timestamp, boot_id, seq, interval_ms, node, workers, received };
         for worker in &mut record.workers {
             worker.hive_id = Some(Arc::clone(&record.id));
-            let running = worker.pid.is_some();
-            let derive = || running.then(|| derive_idle(record.node.gpu_source, worker)).flatten();
-            worker.idle = worker.idle.or_else(derive);
+            worker.idle = worker.idle.or_else(|| derive_idle(record.node.gpu_source, worker));
         }
         (record, events)
     }
@@ -108,7 +106,7 @@ impl HiveRecord {
 fn derive_idle(source: Option<GpuSource>, worker: &WorkerReport) -> Option<bool> {
     match source {
         None => Some(worker.gpu_util_pct == 0.0),
-        Some(GpuSource::None) => Some(worker.cpu_pct < IDLE_CPU_PCT),
+        Some(GpuSource::None) => worker.pid.map(|_| worker.cpu_pct < IDLE_CPU_PCT),
         Some(GpuSource::Nvml | GpuSource::NvidiaSmi | GpuSource::Unknown) => None,
     }
 }
@@ -127,9 +125,11 @@ mod tests {
         let mut busy = worker("a", "1");
         busy.gpu_util_pct = 40.0;
         busy.cpu_pct = 90.0;
-        let calm = worker("a", "2");
+        let mut calm = worker("a", "2");
         assert_eq!(derive_idle(None, &busy), Some(false));
         assert_eq!(derive_idle(None, &calm), Some(true));
+        assert_eq!(derive_idle(Some(GpuSource::None), &calm), None, "it does not run");
+        (busy.pid, calm.pid) = (Some(1), Some(2));
         assert_eq!(derive_idle(Some(GpuSource::None), &busy), Some(false));
         assert_eq!(derive_idle(Some(GpuSource::None), &calm), Some(true));
         assert_eq!(derive_idle(Some(GpuSource::Unknown), &calm), None);

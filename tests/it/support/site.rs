@@ -54,6 +54,16 @@ impl Site {
         self.directory.path().join(name)
     }
 
+    /// The directory of cgroups that its hives use.
+    pub(crate) fn slice(&self) -> &str {
+        &self.slice
+    }
+
+    /// What no other test's names have.
+    pub(crate) fn unique(&self) -> &str {
+        &self.unique
+    }
+
     /// A duration for `sleep` that no other process on the machine has as an argument.
     pub(crate) fn marker(&self) -> String {
         self.markers.set(self.markers.get() + 1);
