@@ -127,7 +127,7 @@ async fn run_roles(
     tracing::info!("stopping");
     tokio::select! {
         () = stop_roles(hive, queen) => Ok(()),
-        _ = signals.next() => Err(StartupError::Broken("shutdown", "told to stop twice".into())),
+        () = signals.stop() => Err(StartupError::Broken("shutdown", "told to stop twice".into())),
     }
 }
 
@@ -160,6 +160,11 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
         })
+    }
+
+    /// SIGTERM or SIGINT, whatever else comes.
+    async fn stop(&mut self) {
+        while let Asked::Reload = self.next().await {}
     }
 
     async fn next(&mut self) -> Asked {
@@ -256,4 +261,32 @@ fn serve<S: Clone + Send + 'static>(
 /// Threads that serve HTTP: as many as there are processors, within reason.
 fn http_threads(most: usize) -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).clamp(1, most)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::panic, reason = "a panic is what is tested")]
+    use super::*;
+    use crate::actors::supervise::start_guarded;
+    use actix::{Actor, Arbiter, Context};
+
+    struct Fragile;
+
+    impl Actor for Fragile {
+        type Context = Context<Self>;
+        fn started(&mut self, _: &mut Self::Context) {
+            panic!("beyond repair");
+        }
+    }
+
+    #[actix::test]
+    async fn a_panic_of_what_everything_depends_on_ends_the_daemon_with_its_name() {
+        let (tell, mut broken) = mpsc::unbounded_channel();
+        let vital = Vital(tell);
+        start_guarded(&Arbiter::current(), |_| Fragile, vital.watch("registry"));
+        let told = broken.recv().await;
+        assert_eq!(told, Some(("registry", "beyond repair".to_owned())));
+        let error = told.map(|(name, panic)| StartupError::Broken(name, panic).to_string());
+        assert_eq!(error.as_deref(), Some("the registry ended: beyond repair"));
+    }
 }

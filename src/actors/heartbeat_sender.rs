@@ -155,6 +155,15 @@ impl HeartbeatSender {
                 self.pacing.succeeded();
                 self.change_to(Connection::Broken(why));
             }
+            Answer::Superseded(why) => {
+                self.pacing.succeeded();
+                let reason = format!("another hive with this id has taken over: {why}");
+                if self.connection != Connection::Broken(reason.clone()) {
+                    let hive_id = self.config.hive_id.as_str();
+                    tracing::error!(hive_id, why, "ANOTHER HIVE HAS THIS ID: give each its own");
+                }
+                self.connection = Connection::Broken(reason);
+            }
             Answer::Overloaded(wait) => {
                 self.pacing.failed(Instant::now(), Some(wait), fastrand::f64());
                 self.change_to(Connection::Broken("the queen is overloaded".into()));

@@ -7,7 +7,7 @@ pub(crate) use rates::round;
 pub use rates::{Figures, figures};
 
 use super::hive_board::{HiveBoard, RunNumber, WorkerName};
-use crate::platform::sampler::{RawSample, Sampler};
+use crate::platform::sampler::{RawSample, Sample};
 use actix::prelude::*;
 use std::{
     sync::Arc,
@@ -28,10 +28,9 @@ pub struct MonitorSeat {
 }
 
 /// See the module.
-#[derive(Debug)]
 pub struct MonitorActor {
     seat: MonitorSeat,
-    sampler: Sampler,
+    sampler: Box<dyn Sample>,
     before: Option<(RawSample, Instant)>,
     due: Instant,
     failing: bool,
@@ -44,7 +43,7 @@ pub struct StopMonitoring;
 
 impl MonitorActor {
     /// Takes its first sample when it is started.
-    pub fn new(seat: MonitorSeat, sampler: Sampler) -> Self {
+    pub fn new(seat: MonitorSeat, sampler: Box<dyn Sample>) -> Self {
         Self { seat, sampler, before: None, due: Instant::now(), failing: false }
     }
 

@@ -38,12 +38,14 @@ use crate::{
         cgroup::CgroupTree,
         log_file::{LogDir, LogFile},
         process::TableCache,
+        sampler::{Sample, SampledRun},
     },
 };
 use actix::prelude::*;
 use rolling::RollingRestart;
 use std::{
     collections::{BTreeMap, HashMap},
+    io,
     sync::Arc,
     time::Duration,
 };
@@ -56,11 +58,16 @@ pub const WORKERS_MAX: usize = 4096;
 /// Runs that are made or ended at the same moment: each holds a thread while it blocks.
 const JOBS_AT_ONCE: usize = 16;
 
+/// Opens what a monitor reads.
+pub type OpenSampler =
+    Box<dyn Fn(&WorkerName, SampledRun<'_>) -> io::Result<Box<dyn Sample>> + Send>;
+
 /// What the spawner works with. Plain values and handles.
-#[derive(Debug)]
 pub struct SpawnerConfig {
     /// A monitor's tick, unless its worker has its own.
     pub sample_interval: Duration,
+    /// How a run is sampled: through the kernel's files, outside of tests.
+    pub open_sampler: OpenSampler,
     /// Our slice; `None`: plain spawns.
     pub tree: Option<CgroupTree>,
     /// Where logs are.
@@ -72,7 +79,7 @@ pub struct SpawnerConfig {
     /// Where workers are written down.
     pub archive: Archive,
     /// What is written there already, and the workers of the configuration.
-    pub records: Vec<(String, String, std::io::Result<String>)>,
+    pub records: Vec<(String, String, io::Result<String>)>,
     /// `[[hive.workers]]`
     pub wanted: Vec<WorkerSpec>,
 }
@@ -88,7 +95,9 @@ pub struct SpawnerActor {
     workers: HashMap<WorkerName, Worker>,
     last_run: RunNumber,
     jobs: Arc<Semaphore>,
-    ending: Option<oneshot::Sender<()>>,
+    /// Once told to end, nothing is started any more.
+    ending: bool,
+    ended: Option<oneshot::Sender<()>>,
     rolling: RollingRestart,
 }
 
@@ -112,7 +121,8 @@ impl SpawnerActor {
             workers: HashMap::new(),
             last_run: 0,
             jobs: Arc::new(Semaphore::new(JOBS_AT_ONCE)),
-            ending: None,
+            ending: false,
+            ended: None,
             rolling: RollingRestart::default(),
         }
     }
@@ -145,7 +155,7 @@ impl SpawnerActor {
     /// Once nobody runs any more, whoever waits for the end is told.
     fn check_end(&mut self) {
         let busy = self.workers.values().any(Worker::has_processes);
-        if !busy && let Some(done) = self.ending.take() {
+        if !busy && let Some(done) = self.ended.take() {
             let _ = done.send(());
         }
     }
@@ -159,3 +169,6 @@ impl Actor for SpawnerActor {
         self.adopt_what_runs(ctx);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,17 +15,20 @@ pub async fn not_found(request: HttpRequest) -> Result<HttpResponse, HttpError> 
     Err(HttpError::not_found(format!("there is no {:?} here", request.path())))
 }
 
-/// A resource with one method; every other one is answered with 405 and `Allow`.
+/// A resource that is read, with HEAD too; every other method is answered with 405 and `Allow`.
 pub fn get<F, Args>(path: &'static str, handler: F) -> Resource
 where
     F: Handler<Args>,
     Args: actix_web::FromRequest + 'static,
     F::Output: actix_web::Responder + 'static,
 {
-    web::resource(path).get(handler).default_service(web::to(|request| allow("GET", request)))
+    web::resource(path)
+        .get(handler.clone())
+        .head(handler)
+        .default_service(web::to(|request| allow("GET, HEAD", request)))
 }
 
-/// Like [`get`], for POST.
+/// A resource that takes POST and nothing else.
 pub fn post<F, Args>(path: &'static str, handler: F) -> Resource
 where
     F: Handler<Args>,

@@ -4,7 +4,7 @@
 pub mod admin;
 mod logs;
 
-pub use logs::Followers;
+pub use logs::Readers;
 
 use super::{
     error::HttpError,
@@ -26,6 +26,7 @@ use crate::{
 use actix::{Addr, MailboxError};
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use admin::AdminPolicy;
+use arc_swap::ArcSwap;
 use serde::Serialize;
 use std::{
     sync::Arc,
@@ -34,7 +35,10 @@ use std::{
 use tokio::sync::watch;
 
 /// A spec is a few hundred bytes; bytes.
-const BODY_MAX: usize = 1 << 20;
+const BODY_MAX: usize = 256 << 10;
+
+/// How long a client may take to send it.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
 
 /// The longest grace that a stop may ask for, ms.
 const GRACE_MAX_MS: u64 = 86_400_000;
@@ -47,7 +51,7 @@ pub struct HiveState {
     /// Its workers, for writing.
     pub spawner: Addr<SpawnerActor>,
     /// What the API may run.
-    pub policy: Arc<AdminPolicy>,
+    pub policy: Arc<ArcSwap<AdminPolicy>>,
     /// How others reach this machine's workers.
     pub hostname: Arc<str>,
     /// Where logs are.
@@ -58,8 +62,8 @@ pub struct HiveState {
     pub started: Instant,
     /// Turns true when the hive ends: streams end then.
     pub closing: watch::Receiver<bool>,
-    /// How many follow a log.
-    pub followers: Arc<Followers>,
+    /// How many read a log.
+    pub readers: Arc<Readers>,
 }
 
 /// A worker whole: its figures, and what it was asked to be.
@@ -145,7 +149,7 @@ fn answer_with(state: &HiveState, name: &WorkerName) -> Answer {
 
 async fn spawn(state: State, payload: web::Payload) -> Answer {
     let spec = read_spec(&state, payload).await?;
-    state.policy.check(&spec)?;
+    state.policy.load().check(&spec)?;
     let name = WorkerName::new(&spec.group, &spec.instance);
     match state.spawner.send(SpawnWorker(spec)).await.map_err(closed)? {
         Ok(()) => {
@@ -171,7 +175,12 @@ async fn read_spec(state: &HiveState, payload: web::Payload) -> Result<WorkerSpe
         let message = format!("a spec is at most {BODY_MAX} bytes");
         HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
     };
-    let body = payload.to_bytes_limited(BODY_MAX).await.map_err(|_| too_large())?;
+    let body = tokio::time::timeout(BODY_WITHIN, payload.to_bytes_limited(BODY_MAX)).await;
+    let body = body.map_err(|_| {
+        let message = format!("the body took longer than {} s", BODY_WITHIN.as_secs());
+        HttpError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", message)
+    })?;
+    let body = body.map_err(|_| too_large())?;
     let body = body.map_err(|error| HttpError::bad_request("bad_body", error.to_string()))?;
     let value = serde_json::from_slice(&body).map_err(|error| {
         HttpError::bad_request("invalid_json", format!("the body is not JSON: {error}"))

@@ -96,7 +96,9 @@ async fn hives(state: State) -> web::Json<HiveList> {
 
 async fn hive(state: State, path: web::Path<String>) -> Answer<HiveView> {
     let found = state.reader.hive(&path, Instant::now());
-    found.map(web::Json).ok_or_else(|| HttpError::not_found(format!("no hive {path:?} is known")))
+    found
+        .map(web::Json)
+        .ok_or_else(|| HttpError::not_found(format!("no hive {:?} is known", *path)))
 }
 
 async fn workers(state: State, request: HttpRequest) -> Answer<WorkerList> {

@@ -3,15 +3,13 @@
 //! read its end, and to keep it from filling the disk.
 
 use dashmap::DashMap;
+use rustix::fs::{FallocateFlags, fallocate};
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// A log beyond this is cut, bytes.
@@ -27,7 +25,7 @@ pub const TAIL_LINE_MAX: usize = 512;
 const TAIL_REACH: u64 = 4096;
 
 /// And in all, bytes.
-const TAIL_REACH_MAX: u64 = 8 << 20;
+const TAIL_REACH_MAX: u64 = 2 << 20;
 
 /// Where all logs are. Clones share what they know of the files.
 #[derive(Clone, Debug)]
@@ -73,9 +71,23 @@ impl LogDir {
 pub struct LogFile {
     current: PathBuf,
     previous: PathBuf,
-    /// How much was cut from the front of the current file since it was opened by this process:
-    /// a follower counts from the start of the run, whatever is cut meanwhile.
-    cut: Arc<AtomicU64>,
+    /// Held while the file is cut or read, so that nobody reads half of a cut.
+    state: Arc<Mutex<LogState>>,
+}
+
+#[derive(Debug, Default)]
+struct LogState {
+    /// Counts the runs since this process knows the file.
+    run: u64,
+    /// How much was cut from the front of the current run's file, bytes.
+    cut: u64,
+}
+
+/// Where a follower is: a place in what a run ever wrote, whatever is cut meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogPosition {
+    run: u64,
+    offset: u64,
 }
 
 impl LogFile {
@@ -85,18 +97,37 @@ impl LogFile {
         Self {
             current: group.join(format!("{instance}.log")),
             previous: group.join(format!("{instance}.log.1")),
-            cut: Arc::default(),
+            state: Arc::default(),
         }
+    }
+
+    fn state(&self) -> MutexGuard<'_, LogState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The start of the current run.
+    pub fn start(&self) -> LogPosition {
+        LogPosition { run: self.state().run, offset: 0 }
     }
 
     /// A new file for a new run; the one before becomes the previous.
     pub fn begin_run(&self) -> io::Result<File> {
+        let begun = self.try_begin_run();
+        match begun {
+            // The group's directory went with its last worker in this very moment.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.try_begin_run(),
+            other => other,
+        }
+    }
+
+    fn try_begin_run(&self) -> io::Result<File> {
+        let mut state = self.state();
         if let Some(dir) = self.current.parent() {
-            fs::create_dir_all(dir)?;
+            DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         }
         match fs::rename(&self.current, &self.previous) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => self.cut.store(0, Ordering::Release),
+            _ => *state = LogState { run: state.run + 1, cut: 0 },
         }
         OpenOptions::new().append(true).create_new(true).mode(0o640).open(&self.current)
     }
@@ -116,7 +147,8 @@ impl LogFile {
     }
 
     /// Likewise, with the position to go on from with [`LogFile::read_on`].
-    pub fn tail_from(&self, lines: usize) -> io::Result<(Vec<u8>, u64)> {
+    pub fn tail_from(&self, lines: usize) -> io::Result<(Vec<u8>, LogPosition)> {
+        let state = self.state();
         let file = open_regular(&self.current)?;
         let size = file.metadata()?.len();
         let reach = TAIL_REACH.saturating_mul(lines as u64).min(TAIL_REACH_MAX).min(size);
@@ -124,22 +156,28 @@ impl LogFile {
         let read = read_at_most(&file, &mut bytes, size - reach)?;
         bytes.truncate(read);
         let from = start_of_last_lines(&bytes, lines);
-        Ok((bytes.split_off(from), self.cut.load(Ordering::Acquire) + size - reach + read as u64))
+        let offset = state.cut + size - reach + read as u64;
+        Ok((bytes.split_off(from), LogPosition { run: state.run, offset }))
     }
 
-    /// What was written since `position`, at most `limit` bytes, and where to go on.
-    pub fn read_on(&self, position: u64, limit: usize) -> io::Result<(Vec<u8>, u64)> {
-        let cut = self.cut.load(Ordering::Acquire);
+    /// What was written since `position`, at most `limit` bytes, and where to go on. A run that began
+    /// since is read from its start.
+    pub fn read_on(
+        &self,
+        position: LogPosition,
+        limit: usize,
+    ) -> io::Result<(Vec<u8>, LogPosition)> {
+        let state = self.state();
         let file = open_regular(&self.current)?;
-        let mut at = position.saturating_sub(cut);
-        if at > file.metadata()?.len() {
-            // Another run began, or the file was cut by somebody else.
-            at = 0;
-        }
-        let mut bytes = vec![0; limit];
+        let size = file.metadata()?.len();
+        // What was written while the file was cut is gone; what is written from now on is not.
+        let same_run = position.run == state.run;
+        let at = if same_run { position.offset.saturating_sub(state.cut).min(size) } else { 0 };
+        let mut bytes = vec![0; usize::try_from(size - at).unwrap_or(limit).min(limit)];
         let read = read_at_most(&file, &mut bytes, at)?;
         bytes.truncate(read);
-        Ok((bytes, cut + at + read as u64))
+        let offset = state.cut + at + read as u64;
+        Ok((bytes, LogPosition { run: state.run, offset }))
     }
 
     /// The last lines for people and JSON: at most [`TAIL_LINE_MAX`] bytes each, control
@@ -153,22 +191,45 @@ impl LogFile {
         text.split(|byte| *byte == b'\n').map(escaped_line).collect()
     }
 
-    /// Cuts the oldest part once the file is too long. The worker goes on appending meanwhile; what
-    /// it writes between the copy and the cut is lost with the oldest part.
+    /// Cuts the oldest part once the file is too long, while the worker goes on appending.
     pub fn cap(&self) -> io::Result<()> {
+        let mut state = self.state();
         let meta = fs::metadata(&self.current)?;
         let size = meta.len();
         if size <= LOG_MAX || !meta.is_file() {
             return Ok(());
         }
-        let mut file = OpenOptions::new().read(true).append(true).open(&self.current)?;
-        let mut kept = vec![0; LOG_KEPT as usize];
-        let read = read_at_most(&file, &mut kept, size - LOG_KEPT)?;
-        file.set_len(0)?;
-        file.write_all(&kept[..read])?;
-        self.cut.fetch_add(size - LOG_KEPT, Ordering::AcqRel);
+        let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        let mut options = OpenOptions::new();
+        let mut file = options.read(true).append(true).custom_flags(flags).open(&self.current)?;
+        state.cut += match collapse(&self.current, size - LOG_KEPT) {
+            Ok(cut) => cut,
+            Err(_) => copy_and_truncate(&mut file, size)?,
+        };
         Ok(())
     }
+}
+
+/// Takes bytes from the front of a file in one step, so that an append can come before it or after it
+/// and never within. Not every filesystem can: ext4 and XFS can.
+fn collapse(path: &Path, bytes: u64) -> io::Result<u64> {
+    /// A multiple of any filesystem's block.
+    const BLOCK: u64 = 64 << 10;
+    // Not for appending: the kernel takes nothing from the front of a file opened so.
+    let file = OpenOptions::new().write(true).open(path)?;
+    let cut = bytes / BLOCK * BLOCK;
+    fallocate(&file, FallocateFlags::COLLAPSE_RANGE, 0, cut)?;
+    Ok(cut)
+}
+
+/// Elsewhere the end is written again after the cut. What the worker writes in that moment is lost, or
+/// stands before the end that was kept.
+fn copy_and_truncate(file: &mut File, size: u64) -> io::Result<u64> {
+    let mut kept = vec![0; LOG_KEPT as usize];
+    let read = read_at_most(file, &mut kept, size - LOG_KEPT)?;
+    file.set_len(0)?;
+    file.write_all(&kept[..read])?;
+    Ok(size - LOG_KEPT)
 }
 
 /// A FIFO in the log's place must not hang whoever reads it.
@@ -267,7 +328,7 @@ mod tests {
         log.cap().unwrap();
         file.write_all(b"after\n").unwrap();
         assert_eq!(log.read_on(position, 100).unwrap().0, b"after\n");
-        assert_eq!(fs::metadata(&log.current).unwrap().len(), LOG_KEPT + 6);
+        assert!(fs::metadata(&log.current).unwrap().len() < 2 * LOG_KEPT);
         assert_eq!(log.tail(2).unwrap(), [b"before\n".as_slice(), b"after\n"].concat());
     }
 

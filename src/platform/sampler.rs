@@ -30,7 +30,26 @@ pub struct RawSample {
     pub pids: Vec<u32>,
 }
 
-/// Reads one run. Files are opened once.
+/// Takes one run's raw figures.
+pub trait Sample: Send {
+    /// Reads everything once.
+    fn sample(&mut self) -> io::Result<RawSample>;
+}
+
+/// Which run is to be sampled.
+#[derive(Debug)]
+pub struct SampledRun<'a> {
+    /// Its main process.
+    pub main: Identity,
+    /// What its processes carry in their environment.
+    pub run_id: &'a str,
+    /// Its cgroup, if it has one.
+    pub cgroup: Option<&'a RunCgroup>,
+    /// Who is whose child.
+    pub table: Arc<TableCache>,
+}
+
+/// Reads one run from the kernel. Files are opened once.
 #[derive(Debug)]
 pub struct Sampler {
     main: Identity,
@@ -41,13 +60,9 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// For the run of `main`, which is in `cgroup` if there is one, and carries `run_id`.
-    pub fn open(
-        main: Identity,
-        run_id: &str,
-        cgroup: Option<&RunCgroup>,
-        table: Arc<TableCache>,
-    ) -> io::Result<Self> {
+    /// Opens the files of a run.
+    pub fn open(run: SampledRun<'_>) -> io::Result<Self> {
+        let SampledRun { main, run_id, cgroup, table } = run;
         let cgroup = cgroup.map(|run| CgroupReader::open(run.path())).transpose()?;
         let wanted = Wanted {
             cpu: cgroup.is_none(),
@@ -59,8 +74,15 @@ impl Sampler {
         Ok(Self { main, cgroup, tracker: TreeTracker::new(Some(main), run_id), table, tree })
     }
 
-    /// Reads everything once.
-    pub fn sample(&mut self) -> io::Result<RawSample> {
+    fn tree_pids(&mut self) -> io::Result<Vec<u32>> {
+        let table = self.table.get()?;
+        let members = self.tracker.update(&table, self.table.proc_root());
+        Ok(members.into_iter().map(|identity| identity.pid).collect())
+    }
+}
+
+impl Sample for Sampler {
+    fn sample(&mut self) -> io::Result<RawSample> {
         let mut cgroup = match &mut self.cgroup {
             Some(reader) => reader.sample()?,
             None => CgroupFigures { pids: self.tree_pids()?, ..CgroupFigures::default() },
@@ -71,12 +93,6 @@ impl Sampler {
         }
         let tree = self.tree.as_mut().map(|tree| tree.sample(pids.iter().copied()));
         Ok(combine(cgroup, tree.unwrap_or_default(), pids))
-    }
-
-    fn tree_pids(&mut self) -> io::Result<Vec<u32>> {
-        let table = self.table.get()?;
-        let members = self.tracker.update(&table, self.table.proc_root());
-        Ok(members.into_iter().map(|identity| identity.pid).collect())
     }
 }
 

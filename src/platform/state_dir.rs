@@ -76,7 +76,7 @@ impl StateDir {
         let path = self.record_path(group, instance);
         let draft = path.with_extension("json.new");
         if let Some(dir) = path.parent() {
-            fs::create_dir_all(dir)?;
+            DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         }
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;

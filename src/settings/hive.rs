@@ -149,7 +149,9 @@ fn hostname(text: &str) -> Result<String, String> {
 fn read_queen_urls(t: &mut Table, f: &mut Findings) -> Vec<String> {
     let single = t.non_empty("queen_url", f).map(|url| vec![url]);
     let several = t.strings("queen_urls", f);
-    let key = t.key("queen_urls");
+    let single_key = single.is_some();
+    let key = t.key(if single_key { "queen_url" } else { "queen_urls" });
+    let named = |index| if single_key { key.clone() } else { format!("{key}[{index}]") };
     let urls = single.or(several).unwrap_or_else(|| vec!["http://127.0.0.1:7833".into()]);
     if urls.is_empty() {
         f.add(key.as_str(), "[]", "must name at least one queen");
@@ -158,7 +160,7 @@ fn read_queen_urls(t: &mut Table, f: &mut Findings) -> Vec<String> {
     for (index, url) in urls.iter().enumerate() {
         match worker::http_url(url) {
             Ok(url) => good.push(url),
-            Err(allowed) => f.add(format!("{key}[{index}]"), format!("{url:?}"), &allowed),
+            Err(allowed) => f.add(named(index), format!("{url:?}"), &allowed),
         }
     }
     good

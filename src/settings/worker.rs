@@ -179,7 +179,7 @@ fn plain_text(text: &str) -> Result<String, String> {
 
 /// An absolute `http` URL.
 pub(in crate::settings) fn http_url(text: &str) -> Result<String, String> {
-    let allowed = || "must be a URL such as \"http://127.0.0.1:8080/health\"".to_owned();
+    let allowed = || "must be a URL that begins with http:// and names a host".to_owned();
     let uri: Uri = text.parse().map_err(|_| allowed())?;
     if uri.scheme_str() == Some("https") {
         return Err("must begin with http://: this version has no TLS yet".into());

@@ -11,17 +11,19 @@ use crate::{
         supervise::start_guarded,
     },
     contract::{Capabilities, CgroupCapability, Device},
-    http::hive::{Followers, HiveState, admin::AdminPolicy, configure},
+    http::hive::{HiveState, Readers, admin::AdminPolicy, configure},
     platform::{
         cgroup::{CgroupTree, find_root},
         log_file::LogDir,
         node::cpu_name,
         process::adopt_orphans,
+        sampler::Sampler,
         state_dir::StateDir,
     },
-    settings::{CgroupMode, CgroupSettings, HiveSettings, OnExit},
+    settings::{AdminSettings, CgroupMode, CgroupSettings, HiveSettings, OnExit},
 };
 use actix::{Addr, Arbiter};
+use arc_swap::ArcSwap;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::{net::TcpListener, sync::Arc, time::Instant};
 use tokio::sync::watch;
@@ -36,6 +38,9 @@ pub(super) struct Hive {
     closing: watch::Sender<bool>,
     on_exit: OnExit,
     tree: Option<CgroupTree>,
+    policy: Arc<ArcSwap<AdminPolicy>>,
+    /// What it was started with and cannot change while it runs, in text.
+    running: String,
     arbiters: [Arbiter; 2],
 }
 
@@ -56,6 +61,7 @@ impl Hive {
         let sender = start_sender(&settings, address.port(), &board, &actors, vital);
         let config = SpawnerConfig {
             sample_interval: settings.sample_interval,
+            open_sampler: Box::new(|_, run| Ok(Box::new(Sampler::open(run)?))),
             tree,
             logs: LogDir::new(state_dir.logs()),
             base_env: Arc::new(base_environment(
@@ -69,6 +75,8 @@ impl Hive {
             wanted: settings.workers.clone(),
         };
         let (closing, closed) = watch::channel(false);
+        let policy = Arc::new(ArcSwap::from_pointee(policy_of(&settings)));
+        let running = fixed(&settings);
         let logs = config.logs.clone();
         let keeper = LogKeeper::new(logs.clone());
         start_guarded(&monitors.handle(), |_| keeper, vital.watch("log keeper"));
@@ -85,25 +93,28 @@ impl Hive {
         let state = HiveState {
             board,
             spawner: spawner.clone(),
-            policy: Arc::new(AdminPolicy {
-                allow_commands: settings.admin.allow_commands,
-                allow_env: settings.admin.allow_env,
-            }),
-            hostname: settings.hostname.into(),
+            policy: Arc::clone(&policy),
+            hostname: settings.hostname.clone().into(),
             logs,
             capabilities: Arc::new(Capabilities { devices: devices(), cgroup }),
             started: Instant::now(),
             closing: closed,
-            followers: Arc::new(Followers::default()),
+            readers: Arc::new(Readers::default()),
         };
         let server = serve(listener, http_threads(HTTP_THREADS_MAX), state, configure)
             .map_err(|source| system("serve HTTP", source))?;
         tracing::info!(role = "hive", addr = %address, hive_id = settings.id, "listening");
         let arbiters = [actors, monitors];
-        Ok(Self { spawner, sender, server, closing, on_exit: settings.on_exit, tree, arbiters })
+        let on_exit = settings.on_exit;
+        Ok(Self { spawner, sender, server, closing, on_exit, tree, policy, running, arbiters })
     }
 
+    /// Takes the list of workers, and what the API may run.
     pub(super) async fn reload(&self, settings: HiveSettings) {
+        if fixed(&settings) != self.running {
+            tracing::warn!("[hive] has other changes too: they need a restart of the hive");
+        }
+        self.policy.store(Arc::new(policy_of(&settings)));
         let _ = self.spawner.send(Reload(settings.workers)).await;
     }
 
@@ -120,6 +131,21 @@ impl Hive {
             arbiter.stop();
         }
     }
+}
+
+fn policy_of(settings: &HiveSettings) -> AdminPolicy {
+    AdminPolicy {
+        allow_commands: settings.admin.allow_commands.clone(),
+        allow_env: settings.admin.allow_env.clone(),
+    }
+}
+
+/// All but what SIGHUP applies.
+fn fixed(settings: &HiveSettings) -> String {
+    let mut settings = settings.clone();
+    settings.workers.clear();
+    settings.admin = AdminSettings::default();
+    format!("{settings:?}")
 }
 
 fn start_node_monitor(

@@ -15,6 +15,7 @@ mod echo_worker;
 mod figures;
 mod hive_restart;
 mod isolation;
+mod logs;
 mod pipeline;
 mod privileges;
 mod settings;

@@ -288,3 +288,25 @@ async fn a_second_hive_on_the_same_state_is_refused() {
     assert_eq!(second.status.code(), Some(1), "{second:?}");
     first.hive().get("/health").await.expect(200);
 }
+
+#[actix_web::test]
+async fn a_drained_worker_runs_on_without_new_requests_until_it_is_resumed() {
+    let site = Site::new();
+    let mut config = site.hive_config(None);
+    config["hive"]["on_exit"] = json!("leave");
+    config["hive"]["workers"] = json!([sleeper("a")]);
+    let mut hive = site.start("hive", &config).await;
+    let before = hive.hive().worker_in_state("g/a", "ready").await;
+    let drained = hive.hive().post("/v1/workers/g/a/drain", json!({})).await.expect(200);
+    assert_eq!((&drained["state"], &drained["pid"]), (&json!("draining"), &before["pid"]));
+    hive.hive().post("/v1/workers/g/a/drain", json!({})).await.expect(200);
+
+    hive.terminate(secs(3)).await;
+    let hive = site.start("hive", &config).await;
+    let after = hive.hive().worker_in_state("g/a", "draining").await;
+    assert_eq!(after["pid"], before["pid"], "it is still drained with the next hive");
+    let resumed = hive.hive().post("/v1/workers/g/a/resume", json!({})).await.expect(200);
+    assert_eq!((&resumed["state"], &resumed["pid"]), (&json!("ready"), &before["pid"]));
+    hive.hive().post("/v1/workers/g/none/drain", json!({})).await.expect(404);
+    hive.hive().delete("/v1/workers/g/a").await.expect(200);
+}

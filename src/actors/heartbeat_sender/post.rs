@@ -1,5 +1,6 @@
 //! One heartbeat on the wire, and what its answer means.
 
+use crate::contract::ErrorBody;
 use awc::{
     Client,
     http::{StatusCode, header},
@@ -19,6 +20,8 @@ pub enum Answer {
     Stored,
     /// The queen is there, and does not want it.
     Refused(String),
+    /// Another hive with this id has taken over.
+    Superseded(String),
     /// 503 with how long to wait.
     Overloaded(Duration),
     /// Nobody took it in time.
@@ -45,21 +48,25 @@ pub async fn post(client: Client, url: String, body: Vec<u8>, timeout: Duration)
 }
 
 fn judge(status: StatusCode, retry_after: Option<Duration>, text: &[u8]) -> Answer {
-    let shown = || String::from_utf8_lossy(&text[..text.len().min(512)]).into_owned();
+    let shown = || message_of(text);
     match (status, retry_after) {
         (StatusCode::OK, _) => Answer::Stored,
         (StatusCode::SERVICE_UNAVAILABLE, Some(wait)) => {
             Answer::Overloaded(wait.min(RETRY_AFTER_MAX))
         }
-        (StatusCode::CONFLICT, _) => Answer::Refused(format!(
-            "ANOTHER HIVE WITH THIS ID HAS TAKEN OVER: give each hive an id of its own ({})",
-            shown()
-        )),
+        (StatusCode::CONFLICT, _) => Answer::Superseded(shown()),
         (status, _) if status.is_client_error() => {
             Answer::Refused(format!("{status}: {}", shown()))
         }
         (status, _) => Answer::Missing(format!("the queen answered {status}")),
     }
+}
+
+/// The message of an error's body, else its beginning.
+fn message_of(text: &[u8]) -> String {
+    let body: Result<ErrorBody, _> = serde_json::from_slice(text);
+    let beginning = || String::from_utf8_lossy(&text[..text.len().min(512)]).into_owned();
+    body.map_or_else(|_| beginning(), |body| body.error.message)
 }
 
 #[cfg(test)]
@@ -75,7 +82,8 @@ mod tests {
         assert_eq!(judged(200, None), Answer::Stored);
         assert_eq!(judged(503, Some(2)), Answer::Overloaded(Duration::from_secs(2)));
         assert_eq!(judged(503, Some(9_999)), Answer::Overloaded(RETRY_AFTER_MAX));
-        for code in [400, 401, 409, 413] {
+        assert_eq!(judged(409, None), Answer::Superseded("why".into()));
+        for code in [400, 401, 413] {
             assert!(matches!(judged(code, None), Answer::Refused(_)), "{code}");
         }
         for code in [204, 301, 500, 502, 503] {

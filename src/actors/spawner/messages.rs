@@ -181,7 +181,7 @@ impl Handler<SpawnWorker> for SpawnerActor {
         } else if self.workers.len() >= WORKERS_MAX {
             Some(SpawnRefusal::TooMany)
         } else {
-            self.ending.is_some().then_some(SpawnRefusal::Ending)
+            self.ending.then_some(SpawnRefusal::Ending)
         };
         if let Some(refusal) = refusal {
             return Box::pin(std::future::ready(Err(refusal)));
@@ -207,9 +207,16 @@ impl Handler<StopWorker> for SpawnerActor {
 
     fn handle(&mut self, message: StopWorker, ctx: &mut Self::Context) -> Self::Result {
         if let Some(worker) = self.workers.get_mut(&message.name) {
-            worker.grace = message.grace;
+            worker.grace = message.grace.or(worker.grace);
         }
-        self.ask(&message.name, Goal::Remove, |_| Awaited::Gone, ctx)
+        let phase = |spawner: &Self| spawner.workers.get(&message.name).map(|w| w.life.phase());
+        let was_stopping = matches!(phase(self), Some(Phase::Stopping(_)));
+        let answer = self.ask(&message.name, Goal::Remove, |_| Awaited::Gone, ctx);
+        if was_stopping && message.grace.is_some() {
+            // The new grace counts from now.
+            self.terminate(&message.name, ctx);
+        }
+        answer
     }
 }
 
@@ -221,7 +228,7 @@ impl Handler<RestartWorker> for SpawnerActor {
         RestartWorker(name): RestartWorker,
         ctx: &mut Self::Context,
     ) -> Self::Result {
-        if self.ending.is_some() {
+        if self.ending {
             return Box::pin(std::future::ready(Err(WorkerCommandError::Overtaken)));
         }
         let no_spec = |w: &Worker| w.spec.is_none() && w.next_spec.is_none();
@@ -257,8 +264,9 @@ impl Handler<Shutdown> for SpawnerActor {
 
     fn handle(&mut self, message: Shutdown, ctx: &mut Self::Context) -> Self::Result {
         let (done, ended) = oneshot::channel();
+        self.ending = true;
         if message.stop_workers {
-            self.ending = Some(done);
+            self.ended = Some(done);
             for name in self.halt_all() {
                 self.raise(&name, Event::Asked(Goal::Halt), ctx);
             }

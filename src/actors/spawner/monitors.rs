@@ -7,7 +7,7 @@ use crate::{
         monitor::{MonitorActor, MonitorSeat, StopMonitoring},
         supervise::{ActorExit, start_guarded},
     },
-    platform::sampler::Sampler,
+    platform::sampler::SampledRun,
 };
 use actix::prelude::*;
 use std::{sync::Arc, time::Duration};
@@ -24,9 +24,14 @@ impl SpawnerActor {
         let table = Arc::clone(&self.table);
         let Some(worker) = self.workers.get_mut(name) else { return };
         let Some(run) = &worker.run else { return };
-        let sampler = match Sampler::open(run.main, &run.run_id, run.cgroup.as_ref(), table) {
+        let run =
+            SampledRun { main: run.main, run_id: &run.run_id, cgroup: run.cgroup.as_ref(), table };
+        let sampler = match (self.config.open_sampler)(name, run) {
             Ok(sampler) => sampler,
-            Err(error) => return tracing::warn!(worker = %name, %error, "cannot open its figures"),
+            Err(error) => {
+                tracing::warn!(worker = %name, %error, "cannot open its figures; trying again");
+                return self.monitor_later(name.clone(), ctx);
+            }
         };
         let own = worker.spec.as_ref().and_then(|spec| spec.sample_interval_ms);
         let number = worker.run_number;
@@ -42,6 +47,21 @@ impl SpawnerActor {
             move |_| MonitorActor::new(seat, sampler),
             move |exit| spawner.do_send(MonitorEnded { name, run: number, exit }),
         ));
+    }
+
+    /// Starts it a little later each time that it goes wrong.
+    fn monitor_later(&mut self, name: WorkerName, ctx: &mut Context<Self>) {
+        let Some(worker) = self.workers.get_mut(&name) else { return };
+        let doublings = worker.monitor_failures.min(16);
+        worker.monitor_failures += 1;
+        let wait = MONITOR_BACKOFF.saturating_mul(1 << doublings).min(MONITOR_BACKOFF_MAX);
+        let run = worker.run_number;
+        ctx.run_later(wait, move |spawner, ctx| {
+            let runs = |w: &Worker| w.run_number == run && w.life.phase().runs();
+            if spawner.workers.get(&name).is_some_and(runs) {
+                spawner.monitor(&name, ctx);
+            }
+        });
     }
 
     pub(super) fn stop_monitor(&mut self, name: &WorkerName) {
@@ -72,15 +92,7 @@ impl Handler<MonitorEnded> for SpawnerActor {
         let current = |worker: &&mut Worker| worker.run_number == ended.run;
         let Some(worker) = self.workers.get_mut(&ended.name).filter(current) else { return };
         worker.monitor = None;
-        let doublings = worker.monitor_failures.min(16);
-        worker.monitor_failures += 1;
-        let wait = MONITOR_BACKOFF.saturating_mul(1 << doublings).min(MONITOR_BACKOFF_MAX);
-        tracing::error!(worker = %ended.name, panic, wait_ms = wait.as_millis(), "its monitor panicked");
-        ctx.run_later(wait, move |spawner, ctx| {
-            let runs = |w: &Worker| w.run_number == ended.run && w.life.phase().runs();
-            if spawner.workers.get(&ended.name).is_some_and(runs) {
-                spawner.monitor(&ended.name, ctx);
-            }
-        });
+        tracing::error!(worker = %ended.name, panic, "its monitor panicked; starting another");
+        self.monitor_later(ended.name, ctx);
     }
 }

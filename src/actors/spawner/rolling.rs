@@ -59,7 +59,7 @@ impl SpawnerActor {
             self.rolling.current = Some((name.clone(), run));
             self.raise(&name, Event::Drain, ctx);
             ctx.run_later(NOTICE, move |spawner, ctx| {
-                if spawner.ending.is_none() {
+                if !spawner.ending {
                     spawner.raise(&name, Event::Asked(Goal::Restart), ctx);
                 }
             });

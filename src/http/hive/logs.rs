@@ -3,11 +3,12 @@
 use super::{HiveState, Name, State, name_of, unknown};
 use crate::{
     http::{error::HttpError, query},
-    platform::log_file::LogFile,
+    platform::log_file::{LogFile, LogPosition},
 };
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header::ContentType},
+    web,
 };
 use bytes::Bytes;
 use futures_util::{Stream, stream};
@@ -27,8 +28,8 @@ const TAIL_MAX: usize = 10_000;
 /// Lines where none are asked for.
 const TAIL_DEFAULT: usize = 100;
 
-/// Requests that follow logs at the same moment.
-const FOLLOWERS_MAX: usize = 128;
+/// Requests that read or follow logs at the same moment.
+const READERS_MAX: usize = 64;
 
 /// How often a followed log is looked at: the worker writes it by itself and tells nobody.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -36,24 +37,24 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// What is read of a log at once, bytes.
 const PIECE: usize = 64 << 10;
 
-/// How many follow a log now.
+/// How many read or follow a log now.
 #[derive(Debug, Default)]
-pub struct Followers(AtomicUsize);
+pub struct Readers(AtomicUsize);
 
-struct Follower(Arc<Followers>);
+struct Reader(Arc<Readers>);
 
-impl Follower {
-    fn enter(followers: &Arc<Followers>) -> Result<Self, HttpError> {
-        let follower = Self(Arc::clone(followers));
-        if followers.0.fetch_add(1, Ordering::AcqRel) >= FOLLOWERS_MAX {
-            let message = format!("{FOLLOWERS_MAX} requests follow logs already");
+impl Reader {
+    fn enter(readers: &Arc<Readers>) -> Result<Self, HttpError> {
+        let reader = Self(Arc::clone(readers));
+        if readers.0.fetch_add(1, Ordering::AcqRel) >= READERS_MAX {
+            let message = format!("{READERS_MAX} requests read logs already");
             return Err(HttpError::overloaded(message, 5));
         }
-        Ok(follower)
+        Ok(reader)
     }
 }
 
-impl Drop for Follower {
+impl Drop for Reader {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::AcqRel);
     }
@@ -68,18 +69,21 @@ pub(super) async fn get(
     let (lines, follow) = parameters(request.query_string())?;
     state.board.get(&name).ok_or_else(|| unknown(&name))?;
     let log = state.logs.of(&name.group, &name.instance);
-    let (tail, position) = match log.tail_from(lines) {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), 0),
-        Err(error) => return Err(HttpError::internal(format!("cannot read the log: {error}"))),
-    };
+    let reader = Reader::enter(&state.readers)?;
+    let read = log.clone();
+    let tail = web::block(move || read.tail_from(lines)).await;
+    let (tail, position) =
+        match tail.map_err(|_| HttpError::internal("the read was interrupted"))? {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), log.start()),
+            Err(error) => return Err(HttpError::internal(format!("cannot read the log: {error}"))),
+        };
     let mut response = HttpResponse::build(StatusCode::OK);
     response.content_type(ContentType::plaintext());
     if !follow {
         return Ok(response.body(tail));
     }
-    let follower = Follower::enter(&state.followers)?;
-    Ok(response.streaming(follow_log(&state, log, name, tail, position, follower)))
+    Ok(response.streaming(follow_log(&state, log, name, tail, position, reader)))
 }
 
 fn parameters(query: &str) -> Result<(usize, bool), HttpError> {
@@ -98,12 +102,12 @@ fn parameters(query: &str) -> Result<(usize, bool), HttpError> {
 
 struct Following {
     log: LogFile,
-    position: u64,
+    position: LogPosition,
     first: Option<Vec<u8>>,
     ticks: tokio::time::Interval,
     closing: watch::Receiver<bool>,
     alive: Box<dyn Fn() -> bool>,
-    _follower: Follower,
+    _reader: Reader,
 }
 
 /// Ends when the worker is forgotten or the hive ends, and with the client.
@@ -112,8 +116,8 @@ fn follow_log(
     log: LogFile,
     name: crate::actors::hive_board::WorkerName,
     tail: Vec<u8>,
-    position: u64,
-    follower: Follower,
+    position: LogPosition,
+    reader: Reader,
 ) -> impl Stream<Item = io::Result<Bytes>> + 'static {
     let board = Arc::clone(&state.board);
     let following = Following {
@@ -123,7 +127,7 @@ fn follow_log(
         ticks: tokio::time::interval(LOOK_EVERY),
         closing: state.closing.clone(),
         alive: Box::new(move || board.get(&name).is_some()),
-        _follower: follower,
+        _reader: reader,
     };
     stream::unfold(following, next_piece)
 }

@@ -8,7 +8,7 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 use thiserror::Error;
@@ -53,6 +53,8 @@ pub struct CgroupTree {
     slice: PathBuf,
     /// Held open for [`CgroupTree::lock`].
     dir: Arc<File>,
+    /// A group's directory must not go while a worker's is made in it.
+    changing: Arc<Mutex<()>>,
 }
 
 impl CgroupTree {
@@ -63,7 +65,7 @@ impl CgroupTree {
         make_dir(&slice)?;
         enable_controllers(&slice);
         let dir = File::open(&slice).map_err(CgroupError::at("open", &slice))?;
-        let tree = Self { slice, dir: Arc::new(dir) };
+        let tree = Self { slice, dir: Arc::new(dir), changing: Arc::default() };
         tree.prove_writable()?;
         Ok(tree)
     }
@@ -110,6 +112,7 @@ impl CgroupTree {
     /// Makes a fresh directory for a run and writes its limits. What an earlier run left is
     /// removed first; one that still has processes is an error.
     pub fn create(&self, group: &str, instance: &str) -> Result<RunCgroup, CgroupError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let parent = self.slice.join(group);
         make_dir(&parent)?;
         enable_controllers(&parent);
@@ -126,6 +129,7 @@ impl CgroupTree {
 
     /// Removes the group's directory, unless another worker has it.
     pub fn remove_group_if_empty(&self, group: &str) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = fs::remove_dir(self.slice.join(group));
     }
 }
