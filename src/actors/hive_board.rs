@@ -21,6 +21,9 @@ use std::{
 /// Below this share of a core a worker without a GPU counts as idle, percent.
 const IDLE_BELOW_CPU_PCT: f64 = 5.0;
 
+/// PIDs that are told of one worker.
+const PIDS_MAX: usize = 1024;
+
 /// A worker's name on its hive.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerName {
@@ -184,6 +187,7 @@ fn report(
         (Some(pid), true) => vec![pid],
         _ => figures.pids,
     };
+    let pids = bounded(pids);
     WorkerReport {
         hive_id: None,
         group: name.group.to_string(),
@@ -223,6 +227,12 @@ fn report(
         last_exit: status.last_exit.as_deref().map(|exit| exit_for(exit, log_tail)),
         sample_age_ms: entry.sample.as_ref().map_or(0, |sample| millis(sample.taken.elapsed())),
     }
+}
+
+/// A worker that forks without end must not make its hive's heartbeat too large.
+fn bounded(mut pids: Vec<u32>) -> Vec<u32> {
+    pids.truncate(PIDS_MAX);
+    pids
 }
 
 fn exit_for(exit: &ExitRecord, log_tail: bool) -> ExitRecord {

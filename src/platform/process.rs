@@ -20,4 +20,4 @@ pub use shim::{SHIM_ARGUMENT, run_shim};
 pub use spawn::{ExecPlan, SpawnError, SpawnStage, Spawned, spawn};
 pub use stat::ProcessStat;
 pub use table::{ProcessEntry, ProcessTable, TableCache};
-pub use tree::{RUN_MARKER, TreeTracker, carries_marker};
+pub use tree::{RUN_MARKER, SharedTracker, TreeTracker, carries_marker};

@@ -3,7 +3,7 @@
 
 use super::{
     cgroup::{CgroupFigures, CgroupReader, RunCgroup},
-    process::{Identity, TableCache, TreeFigures, TreeReader, TreeTracker, Wanted},
+    process::{Identity, SharedTracker, TableCache, TreeFigures, TreeReader, Wanted},
 };
 use std::{io, sync::Arc, time::Duration};
 
@@ -41,8 +41,8 @@ pub trait Sample: Send {
 pub struct SampledRun<'a> {
     /// Its main process.
     pub main: Identity,
-    /// What its processes carry in their environment.
-    pub run_id: &'a str,
+    /// Follows its tree where it has no cgroup.
+    pub tracker: SharedTracker,
     /// Its cgroup, if it has one.
     pub cgroup: Option<&'a RunCgroup>,
     /// Who is whose child.
@@ -54,7 +54,7 @@ pub struct SampledRun<'a> {
 pub struct Sampler {
     main: Identity,
     cgroup: Option<CgroupReader>,
-    tracker: TreeTracker,
+    tracker: SharedTracker,
     table: Arc<TableCache>,
     tree: Option<TreeReader>,
 }
@@ -62,7 +62,7 @@ pub struct Sampler {
 impl Sampler {
     /// Opens the files of a run.
     pub fn open(run: SampledRun<'_>) -> io::Result<Self> {
-        let SampledRun { main, run_id, cgroup, table } = run;
+        let SampledRun { main, tracker, cgroup, table } = run;
         let cgroup = cgroup.map(|run| CgroupReader::open(run.path())).transpose()?;
         let wanted = Wanted {
             cpu: cgroup.is_none(),
@@ -71,7 +71,7 @@ impl Sampler {
         };
         let any = wanted.cpu || wanted.memory || wanted.io;
         let tree = any.then(|| TreeReader::new(table.proc_root(), wanted));
-        Ok(Self { main, cgroup, tracker: TreeTracker::new(Some(main), run_id), table, tree })
+        Ok(Self { main, cgroup, tracker, table, tree })
     }
 
     fn tree_pids(&mut self) -> io::Result<Vec<u32>> {

@@ -180,6 +180,9 @@ fn plain_text(text: &str) -> Result<String, String> {
 /// An absolute `http` URL.
 pub(in crate::settings) fn http_url(text: &str) -> Result<String, String> {
     let allowed = || "must be a URL that begins with http:// and names a host".to_owned();
+    if text.len() > 1024 {
+        return Err("must be at most 1024 bytes".into());
+    }
     let uri: Uri = text.parse().map_err(|_| allowed())?;
     if uri.scheme_str() == Some("https") {
         return Err("must begin with http://: this version has no TLS yet".into());

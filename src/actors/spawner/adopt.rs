@@ -11,7 +11,7 @@ use crate::{
     contract::{Isolation, RestartPolicy, RestartWhen, WorkerSpec, WorkerState},
     platform::{
         cgroup::RunCgroup,
-        process::{Identity, ProcessTable, ProcessWatch, boot_id, carries_marker},
+        process::{Identity, ProcessTable, ProcessWatch, SharedTracker, boot_id, carries_marker},
     },
 };
 use actix::prelude::*;
@@ -77,7 +77,8 @@ impl SpawnerActor {
                 tracing::info!(worker = %name, pid = main.pid, "adopted");
                 let run = Run {
                     main,
-                    watch,
+                    watch: Some(watch),
+                    tracker: SharedTracker::new(Some(main), record.run_id.as_str()),
                     cgroup,
                     limits_applied: record.limits_applied,
                     run_id: record.run_id,
@@ -89,15 +90,40 @@ impl SpawnerActor {
                 self.monitor(name, ctx);
                 self.resume_probes(name, ctx);
             }
-            None => self.replace(name, main, record.run_id, cgroup, ctx),
+            None => match main {
+                Some(main) => self.bury(name, main, record, cgroup, ctx),
+                None => self.replace(name, record.run_id, cgroup, ctx),
+            },
         }
     }
 
-    /// It died while no hive looked, or the machine was booted: what is left of its tree goes first.
+    /// It died while no hive looked. How is not known any more, but it is a death like any other.
+    fn bury(
+        &mut self,
+        name: &WorkerName,
+        main: Identity,
+        record: RunRecord,
+        cgroup: Option<RunCgroup>,
+        ctx: &mut Context<Self>,
+    ) {
+        tracing::info!(worker = %name, pid = main.pid, "died while no hive looked");
+        let run = Run {
+            main,
+            watch: None,
+            tracker: SharedTracker::new(Some(main), record.run_id.as_str()),
+            cgroup,
+            limits_applied: record.limits_applied,
+            run_id: record.run_id,
+            adopted: true,
+        };
+        let number = self.next_run();
+        self.take_run(name, number, run, ctx);
+    }
+
+    /// The machine was booted, or its process was never made: what may be left of it goes first.
     fn replace(
         &mut self,
         name: &WorkerName,
-        main: Option<Identity>,
         run_id: String,
         cgroup: Option<RunCgroup>,
         ctx: &mut Context<Self>,
@@ -108,8 +134,8 @@ impl SpawnerActor {
         worker.life = Lifecycle::new(policy);
         let (tree, worker_name) = (self.config.tree.clone(), name.clone());
         let job_name = name.clone();
-        let clean =
-            move || super::run::clear(main, &run_id, cgroup.as_ref(), tree.as_ref(), &job_name);
+        let tracker = SharedTracker::new(None, run_id);
+        let clean = move || super::run::clear(&tracker, cgroup.as_ref(), tree.as_ref(), &job_name);
         self.off_thread(ctx, clean, move |_, spawner, ctx| spawner.launch(&worker_name, ctx));
     }
 
@@ -175,7 +201,8 @@ impl SpawnerActor {
         let number = self.next_run();
         let run = Run {
             main,
-            watch: Rc::new(watch),
+            watch: Some(Rc::new(watch)),
+            tracker: SharedTracker::new(Some(main), format!("{name}:")),
             cgroup,
             limits_applied: None,
             run_id: format!("{name}:"),
@@ -186,8 +213,8 @@ impl SpawnerActor {
         self.monitor(&name, ctx);
     }
 
-    /// Makes what runs what the configuration asks for: new workers start, removed ones stop, changed
-    /// ones are shown as changed until a restart. Those that the API made are not touched.
+    /// Makes what runs what the configuration asks for: new workers start, removed ones stop. Changed
+    /// ones are shown as such until they are restarted. Those that the API made are not touched.
     pub(super) fn reconcile(&mut self, wanted: Vec<WorkerSpec>, ctx: &mut Context<Self>) {
         let wanted: HashMap<_, _> = wanted
             .into_iter()

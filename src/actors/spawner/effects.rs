@@ -165,6 +165,9 @@ impl SpawnerActor {
         self.board.remove(name);
         self.config.archive.remove(name);
         self.config.logs.remove(&name.group, &name.instance);
+        if let Some(tree) = &self.config.tree {
+            tree.remove_group_if_empty(&name.group);
+        }
         if let Some(worker) = self.workers.remove(name) {
             for (_, reply) in worker.waiting {
                 let _ = reply.send(Ok(()));

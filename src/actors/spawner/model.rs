@@ -12,6 +12,12 @@ pub struct ModelNames {
 /// Extensions that are a file's and no part of a model's name: `llama-3.2-1b` has none of them.
 const EXTENSIONS: [&str; 7] = [".gguf", ".ggml", ".safetensors", ".bin", ".pt", ".pth", ".onnx"];
 
+/// The longest name that is shown, bytes.
+const NAME_MAX: usize = 1024;
+
+/// Aliases that are shown.
+const ALIASES_MAX: usize = 32;
+
 /// Programs whose `-m` means a module of theirs.
 const INTERPRETERS: [&str; 8] = ["python", "pypy", "node", "deno", "bun", "ruby", "perl", "java"];
 
@@ -21,13 +27,15 @@ pub fn detect(program: &str, args: &[String], given: Option<&str>) -> ModelNames
     let model = given
         .map(str::to_owned)
         .or_else(|| long_option(args, "--model").into_iter().next())
-        .or_else(|| if is_interpreter(program) { None } else { short_option(args, "-m") });
+        .or_else(|| if is_interpreter(program) { None } else { short_option(args, "-m") })
+        .filter(|model| is_name(model));
     let mut aliases = long_option(args, "--alias");
     aliases.extend(long_option(args, "--served-model-name"));
     aliases.extend(model.as_deref().and_then(stem));
     let mut unique: Vec<String> = Vec::with_capacity(aliases.len());
     for alias in aliases {
-        if Some(&alias) != model.as_ref() && !unique.contains(&alias) {
+        let known = Some(&alias) == model.as_ref() || unique.contains(&alias);
+        if !known && unique.len() < ALIASES_MAX {
             unique.push(alias);
         }
     }
@@ -58,12 +66,17 @@ fn long_option(args: &[String], name: &str) -> Vec<String> {
 fn words(value: &str, name: &str) -> Vec<String> {
     let split = name == "--alias";
     let parts = value.split(|c| split && c == ',').map(str::trim);
-    parts.filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    parts.filter(|part| is_name(part)).map(str::to_owned).collect()
 }
 
 fn short_option(args: &[String], name: &str) -> Option<String> {
     let at = args.iter().position(|arg| arg == name)?;
-    args.get(at + 1).filter(|value| !value.is_empty()).cloned()
+    args.get(at + 1).cloned()
+}
+
+/// An argument can hold anything; what is shown as a name cannot.
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.len() <= NAME_MAX && !text.chars().any(char::is_control)
 }
 
 fn is_interpreter(program: &str) -> bool {

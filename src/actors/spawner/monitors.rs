@@ -24,8 +24,12 @@ impl SpawnerActor {
         let table = Arc::clone(&self.table);
         let Some(worker) = self.workers.get_mut(name) else { return };
         let Some(run) = &worker.run else { return };
-        let run =
-            SampledRun { main: run.main, run_id: &run.run_id, cgroup: run.cgroup.as_ref(), table };
+        let run = SampledRun {
+            main: run.main,
+            tracker: run.tracker.clone(),
+            cgroup: run.cgroup.as_ref(),
+            table,
+        };
         let sampler = match (self.config.open_sampler)(name, run) {
             Ok(sampler) => sampler,
             Err(error) => {

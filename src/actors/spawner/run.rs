@@ -10,8 +10,8 @@ use crate::{
         limits,
         log_file::LogFile,
         process::{
-            ExecPlan, Identity, ProcessTable, RUN_MARKER, SpawnError, SpawnStage, Spawned,
-            TreeTracker, reap_orphans, spawn,
+            ExecPlan, ProcessTable, RUN_MARKER, SharedTracker, SpawnError, SpawnStage, Spawned,
+            reap_orphans, spawn,
         },
     },
 };
@@ -19,11 +19,13 @@ use rustix::process::Signal;
 use std::{
     collections::BTreeMap,
     fmt, io,
-    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 use thiserror::Error;
+
+/// Where processes are looked for.
+const PROC: &str = "/proc";
 
 /// Lines of a worker's log that an exit record holds.
 const EXIT_LOG_LINES: usize = 20;
@@ -161,6 +163,9 @@ pub fn launch(mut order: LaunchOrder) -> Result<Launched, LaunchError> {
         && let Some(cgroup) = &cgroup
     {
         let _ = cgroup.remove();
+        if let Some(tree) = &order.tree {
+            tree.remove_group_if_empty(&order.name.group);
+        }
     }
     Ok(Launched { spawned: made?, cgroup, limits_applied })
 }
@@ -241,30 +246,32 @@ pub fn examine(cgroup: Option<&RunCgroup>, log: &LogFile) -> Autopsy {
     }
 }
 
-/// Ends every process of a run, for good. Returns once none is left. Without `main`, in plain mode,
-/// what carries the run's marker is found all the same.
-pub fn kill_tree(
-    main: Option<Identity>,
-    run_id: &str,
-    cgroup: Option<&RunCgroup>,
-) -> Result<(), LaunchError> {
-    match cgroup {
-        Some(cgroup) => cgroup.kill()?,
-        None => kill_plain_tree(main, run_id)?,
+/// Notes who belongs to a run now, while parents still tell.
+pub fn note_tree(tracker: &SharedTracker) {
+    if let Ok(table) = ProcessTable::scan(PROC.as_ref()) {
+        tracker.update(&table, PROC.as_ref());
     }
+}
+
+/// Ends every process of a run, for good. Returns once none is left: in its cgroup, nor of its tree,
+/// which may have moved elsewhere.
+pub fn kill_tree(tracker: &SharedTracker, cgroup: Option<&RunCgroup>) -> Result<(), LaunchError> {
+    if let Some(cgroup) = cgroup {
+        cgroup.kill()?;
+    }
+    kill_followed(tracker)?;
     reap_orphans();
     Ok(())
 }
 
 /// And removes its cgroup.
 pub fn clear(
-    main: Option<Identity>,
-    run_id: &str,
+    tracker: &SharedTracker,
     cgroup: Option<&RunCgroup>,
     tree: Option<&CgroupTree>,
     name: &WorkerName,
 ) -> Result<(), LaunchError> {
-    kill_tree(main, run_id, cgroup)?;
+    kill_tree(tracker, cgroup)?;
     if let Some(cgroup) = cgroup {
         cgroup.remove()?;
     }
@@ -275,14 +282,12 @@ pub fn clear(
 }
 
 /// Whoever is found is killed, until nobody is: a process that forks meanwhile is found next time.
-fn kill_plain_tree(main: Option<Identity>, run_id: &str) -> Result<(), SpawnError> {
-    let proc_root = Path::new("/proc");
-    let mut tracker = TreeTracker::new(main, run_id);
+fn kill_followed(tracker: &SharedTracker) -> Result<(), SpawnError> {
     let deadline = Instant::now() + GONE_WITHIN;
     let failed = |source| SpawnError { stage: SpawnStage::Shim, source };
     loop {
-        let table = ProcessTable::scan(proc_root).map_err(failed)?;
-        let running = tracker.update(&table, proc_root);
+        let table = ProcessTable::scan(PROC.as_ref()).map_err(failed)?;
+        let running = tracker.update(&table, PROC.as_ref());
         if running.is_empty() {
             return Ok(());
         }

@@ -5,7 +5,7 @@ use super::{
     effects::cancel_timers,
     lifecycle::Event,
     run::{self, Autopsy, LaunchError, LaunchOrder, Launched},
-    worker::{Run, state_after},
+    worker::{Run, Worker, state_after},
 };
 use crate::{
     actors::{
@@ -13,7 +13,9 @@ use crate::{
         timestamp,
     },
     contract::ExitRecord,
-    platform::process::{ExitStatus, ProcessWatch, SpawnError, SpawnStage, signal_name},
+    platform::process::{
+        ExitStatus, ProcessWatch, SharedTracker, SpawnError, SpawnStage, signal_name,
+    },
 };
 use actix::prelude::*;
 use rustix::process::Signal;
@@ -22,6 +24,9 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+
+/// For a worker whose spec is not known, ms.
+const DEFAULT_GRACE_MS: u64 = 10_000;
 
 /// A tree that could not be ended is tried again after this long.
 const CLEAR_AGAIN: Duration = Duration::from_secs(5);
@@ -79,7 +84,8 @@ impl SpawnerActor {
         };
         let run = Run {
             main,
-            watch,
+            watch: Some(watch),
+            tracker: SharedTracker::new(Some(main), run_id.as_str()),
             cgroup: launched.cgroup,
             limits_applied: launched.limits_applied,
             run_id,
@@ -123,12 +129,17 @@ impl SpawnerActor {
         run: Run,
         ctx: &mut Context<Self>,
     ) {
-        let watch = Rc::clone(&run.watch);
+        let watch = run.watch.clone();
         let Some(worker) = self.workers.get_mut(name) else { return };
         worker.run_number = number;
         worker.run = Some(run);
         let name = name.clone();
-        let ended = async move { watch.ended().await };
+        let ended = async move {
+            match watch {
+                Some(watch) => watch.ended().await,
+                None => ExitStatus::Unknown,
+            }
+        };
         ctx.spawn(ended.into_actor(self).map(move |status, spawner, ctx| {
             spawner.examine(name, number, status, ctx);
         }));
@@ -175,7 +186,9 @@ impl SpawnerActor {
             code: if let ExitStatus::Code(code) = status { Some(code) } else { None },
             signal: if let ExitStatus::Signal(n) = status { Some(signal_name(n)) } else { None },
             oom_killed: autopsy.oom_killed,
-            uptime_s: worker.run.as_ref().map_or(0, |run| run.main.uptime().as_secs()),
+            // Of one that nobody watched it is not known when it ended.
+            uptime_s: (worker.run.as_ref().filter(|run| run.watch.is_some()))
+                .map_or(0, |run| run.main.uptime().as_secs()),
             peak_rss_mb: autopsy.memory_peak_bytes.map_or(seen_peak, |bytes| bytes >> 20),
             log_tail: autopsy.log_tail,
             next,
@@ -189,22 +202,34 @@ impl SpawnerActor {
         self.carry_out(name, effects, ctx);
     }
 
+    /// SIGTERM to the main process, once it is noted who else belongs to it; then the grace.
     pub(super) fn terminate(&mut self, name: &WorkerName, ctx: &mut Context<Self>) {
         let Some(worker) = self.workers.get_mut(name) else { return };
         cancel_timers(worker, ctx);
         let Some(run) = &worker.run else { return };
-        // A stopped process hears nothing until it goes on.
-        for signal in [Signal::TERM, Signal::CONT] {
-            if let Err(error) = run.watch.signal(signal) {
-                tracing::warn!(worker = %name, %error, "cannot signal");
-            }
-        }
-        let own = worker.spec.as_ref().map_or(10_000, |spec| spec.stop_grace_ms);
+        let own = worker.spec.as_ref().map_or(DEFAULT_GRACE_MS, |spec| spec.stop_grace_ms);
         let grace = worker.grace.unwrap_or(Duration::from_millis(own));
         let (number, worker_name) = (worker.run_number, name.clone());
+        let tracker = run.tracker.clone();
         worker.timers.push(ctx.run_later(grace, move |spawner, ctx| {
             spawner.kill(&worker_name, number, ctx);
         }));
+        let name = name.clone();
+        self.off_thread(
+            ctx,
+            move || run::note_tree(&tracker),
+            move |_, spawner, _| {
+                let current = |worker: &&Worker| worker.run_number == number;
+                let run = spawner.workers.get(&name).filter(current).and_then(|w| w.run.as_ref());
+                let Some(watch) = run.and_then(|run| run.watch.as_ref()) else { return };
+                // A stopped process hears nothing until it goes on.
+                for signal in [Signal::TERM, Signal::CONT] {
+                    if let Err(error) = watch.signal(signal) {
+                        tracing::warn!(worker = %name, %error, "cannot signal");
+                    }
+                }
+            },
+        );
     }
 
     /// The grace is over.
@@ -214,8 +239,8 @@ impl SpawnerActor {
         };
         let Some(run) = &worker.run else { return };
         tracing::info!(worker = %name, "did not end in time: killed");
-        let (main, run_id, cgroup) = (run.main, run.run_id.clone(), run.cgroup.clone());
-        let kill = move || run::kill_tree(Some(main), &run_id, cgroup.as_ref());
+        let (tracker, cgroup) = (run.tracker.clone(), run.cgroup.clone());
+        let kill = move || run::kill_tree(&tracker, cgroup.as_ref());
         let name = name.clone();
         self.off_thread(ctx, kill, move |killed, _, _| {
             if let Some(Err(error)) = killed {
@@ -227,11 +252,10 @@ impl SpawnerActor {
     pub(super) fn clear(&mut self, name: &WorkerName, ctx: &mut Context<Self>) {
         let Some(worker) = self.workers.get(name) else { return };
         let Some(run) = &worker.run else { return };
-        let (main, run_id, cgroup) = (run.main, run.run_id.clone(), run.cgroup.clone());
+        let (tracker, cgroup) = (run.tracker.clone(), run.cgroup.clone());
         let (tree, number, name) = (self.config.tree.clone(), worker.run_number, name.clone());
         let job_name = name.clone();
-        let clear =
-            move || run::clear(Some(main), &run_id, cgroup.as_ref(), tree.as_ref(), &job_name);
+        let clear = move || run::clear(&tracker, cgroup.as_ref(), tree.as_ref(), &job_name);
         self.off_thread(ctx, clear, move |cleared, spawner, ctx| match cleared {
             Some(Ok(())) => spawner.raise_for(&name, number, Event::Cleared, ctx),
             failed => {

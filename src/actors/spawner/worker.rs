@@ -15,7 +15,7 @@ use crate::{
     contract::{ExitRecord, Isolation, WorkerSpec, WorkerState},
     platform::{
         cgroup::RunCgroup,
-        process::{Identity, ProcessWatch, boot_id},
+        process::{Identity, ProcessWatch, SharedTracker, boot_id},
     },
 };
 use actix::{Addr, SpawnHandle};
@@ -25,7 +25,9 @@ use tokio::sync::oneshot;
 /// A run that has a process.
 pub(super) struct Run {
     pub(super) main: Identity,
-    pub(super) watch: Rc<ProcessWatch>,
+    /// `None`: it had ended before this hive came to know of it.
+    pub(super) watch: Option<Rc<ProcessWatch>>,
+    pub(super) tracker: SharedTracker,
     pub(super) cgroup: Option<RunCgroup>,
     pub(super) limits_applied: Option<bool>,
     pub(super) run_id: String,

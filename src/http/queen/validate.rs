@@ -22,6 +22,8 @@ pub(super) const LOG_TAIL_LIMIT: usize = 64;
 pub(super) const NAME_LIMIT: usize = 64;
 /// Longest name of a host.
 pub(super) const HOSTNAME_LIMIT: usize = 253;
+/// The slowest that a hive may say it sends, ms.
+const INTERVAL_LIMIT_MS: u64 = 3_600_000;
 /// Longest of the short texts: versions, times, ids of boots.
 pub(super) const WORD_LIMIT: usize = 128;
 /// Longest of the long ones: models, URLs, lines of a log.
@@ -58,6 +60,10 @@ pub fn validate(heartbeat: &HiveHeartbeat) -> Check {
         let allowed = "a time as in RFC 3339, such as 2026-01-01T00:00:00.123Z";
         return Err(refuse("timestamp", &heartbeat.timestamp, allowed));
     }
+    if heartbeat.interval_ms.is_some_and(|ms| !(1..=INTERVAL_LIMIT_MS).contains(&ms)) {
+        let allowed = format!("1 to {INTERVAL_LIMIT_MS}");
+        return Err(refuse("interval_ms", &heartbeat.interval_ms, &allowed));
+    }
     optional("boot_id", heartbeat.boot_id.as_deref(), WORD_LIMIT)?;
     node(&heartbeat.node).map_err(|e| e.under("node"))?;
     count("workers", heartbeat.workers.len(), WORKERS_LIMIT)?;
@@ -71,9 +77,9 @@ fn hive(hive: &HiveInfo) -> Check {
     name("id", &hive.id)?;
     if hive.hostname.is_empty()
         || hive.hostname.len() > HOSTNAME_LIMIT
-        || has_control(&hive.hostname)
+        || !hive.hostname.chars().all(|c| c.is_alphanumeric() || ".-_:%[]".contains(c))
     {
-        let allowed = format!("1 to {HOSTNAME_LIMIT} characters, none of them a control character");
+        let allowed = format!("a host name or an IP address of at most {HOSTNAME_LIMIT} bytes");
         return Err(refuse("hostname", &hive.hostname, &allowed));
     }
     if hive.port == 0 {
@@ -134,6 +140,11 @@ fn worker(worker: &WorkerReport) -> Check {
 fn worker_texts(worker: &WorkerReport) -> Check {
     optional("model", worker.model.as_deref(), TEXT_LIMIT)?;
     optional("url", worker.url.as_deref(), TEXT_LIMIT)?;
+    if let Some(url) = worker.url.as_deref()
+        && !(url.starts_with("http://") || url.starts_with("https://"))
+    {
+        return Err(refuse("url", &url, "a URL that begins with http:// or https://"));
+    }
     optional("retry_at", worker.retry_at.as_deref(), WORD_LIMIT)?;
     count("model_aliases", worker.model_aliases.len(), ALIASES_LIMIT)?;
     each("model_aliases", &worker.model_aliases, |alias| text("", alias, TEXT_LIMIT))

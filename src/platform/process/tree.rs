@@ -8,6 +8,7 @@ use super::{Identity, ProcessEntry, ProcessTable};
 use std::{
     collections::{HashMap, HashSet},
     path::Path,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// The variable whose value names a run; inherited by whatever the run starts.
@@ -101,6 +102,22 @@ impl TreeTracker {
         let mut running: Vec<_> = self.members.iter().filter(runs).copied().collect();
         running.sort_unstable_by_key(|identity| (Some(*identity) != self.main, identity.pid));
         running
+    }
+}
+
+/// One run's tracker for all who need it: what a sample has seen, a kill does not overlook.
+#[derive(Clone, Debug)]
+pub struct SharedTracker(Arc<Mutex<TreeTracker>>);
+
+impl SharedTracker {
+    /// See [`TreeTracker::new`].
+    pub fn new(main: Option<Identity>, run_id: impl Into<String>) -> Self {
+        Self(Arc::new(Mutex::new(TreeTracker::new(main, run_id))))
+    }
+
+    /// See [`TreeTracker::update`].
+    pub fn update(&self, table: &ProcessTable, proc_root: &Path) -> Vec<Identity> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).update(table, proc_root)
     }
 }
 
