@@ -16,6 +16,7 @@ mod figures;
 mod hive_restart;
 mod isolation;
 mod logs;
+mod misfortune;
 mod pipeline;
 mod privileges;
 mod settings;
