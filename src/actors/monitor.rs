@@ -10,7 +10,8 @@ use super::hive_board::{HiveBoard, RunNumber, WorkerName};
 use crate::platform::sampler::{RawSample, Sample};
 use actix::prelude::*;
 use std::{
-    sync::Arc,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
@@ -27,12 +28,35 @@ pub struct MonitorSeat {
     pub interval: Duration,
 }
 
+/// The moments in an interval at which monitors tick. Each wakes a few that have the same moment: a
+/// thousand monitors with a moment of their own would wake their thread a thousand times.
+const MOMENTS: u32 = 16;
+
+impl MonitorSeat {
+    /// Ticks keep their phase, which the worker's name decides; those missed in a stall are not made up
+    /// for in a burst.
+    fn until_next_tick(&self, now: Duration) -> Duration {
+        let mut hasher = DefaultHasher::new();
+        self.name.hash(&mut hasher);
+        let moment = u32::try_from(hasher.finish() % u64::from(MOMENTS)).unwrap_or(0);
+        let interval = self.interval.as_nanos().max(1);
+        let phase = (self.interval / MOMENTS * moment).as_nanos();
+        let wait = interval - (now.as_nanos() + interval - phase) % interval;
+        Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX))
+    }
+}
+
+/// Since this process first asked.
+fn since_epoch() -> Duration {
+    static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+    EPOCH.elapsed()
+}
+
 /// See the module.
 pub struct MonitorActor {
     seat: MonitorSeat,
     sampler: Box<dyn Sample>,
     before: Option<(RawSample, Instant)>,
-    due: Instant,
     failing: bool,
 }
 
@@ -44,17 +68,12 @@ pub struct StopMonitoring;
 impl MonitorActor {
     /// Takes its first sample when it is started.
     pub fn new(seat: MonitorSeat, sampler: Box<dyn Sample>) -> Self {
-        Self { seat, sampler, before: None, due: Instant::now(), failing: false }
+        Self { seat, sampler, before: None, failing: false }
     }
 
     fn tick(&mut self, ctx: &mut Context<Self>) {
         self.sample();
-        // Ticks keep their phase; those missed in a stall are not made up for in a burst.
-        let now = Instant::now();
-        while self.due <= now {
-            self.due += self.seat.interval;
-        }
-        ctx.run_later(self.due - now, Self::tick);
+        ctx.run_later(self.seat.until_next_tick(since_epoch()), Self::tick);
     }
 
     /// A sample that fails leaves the last figures where they are, ageing.
@@ -95,5 +114,30 @@ impl Handler<StopMonitoring> for MonitorActor {
 
     fn handle(&mut self, _: StopMonitoring, ctx: &mut Self::Context) {
         ctx.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_next_tick_is_within_one_interval_and_keeps_its_phase(
+            now in 0_u64..10_000_000_000_000, interval_ms in 10_u64..10_000, name in "[a-z]{1,8}",
+        ) {
+            let interval = Duration::from_millis(interval_ms);
+            let seat = MonitorSeat {
+                name: WorkerName::new("g", &name),
+                run: 1,
+                board: Arc::default(),
+                interval,
+            };
+            let now = Duration::from_nanos(now);
+            let wait = seat.until_next_tick(now);
+            prop_assert!(wait > Duration::ZERO && wait <= interval);
+            prop_assert_eq!(seat.until_next_tick(now + wait), interval);
+        }
     }
 }

@@ -6,10 +6,21 @@
 //! regular is refused.
 
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
-use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
+use std::{cell::RefCell, fs::File, io, os::unix::fs::FileExt, path::Path};
 
 /// No file that is sampled is larger; what is beyond is cut off, bytes.
 pub const READ_MAX: usize = 1 << 20;
+
+const PAGE: usize = 4096;
+
+/// The kernel hands out such a file a page at a time, less at most a record: a read that brought less
+/// than this was the last one.
+const SURELY_THE_END: usize = PAGE / 4;
+
+thread_local! {
+    /// One for all files that a thread reads.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -26,10 +37,13 @@ impl KeptFile {
         Ok(Self(File::from(fd)))
     }
 
-    /// Reads all of it, from its start, as text. `buffer` is overwritten and kept for the next read.
-    pub fn read<'b>(&self, buffer: &'b mut Vec<u8>) -> io::Result<&'b str> {
-        const FIRST: usize = 4096;
-        buffer.resize(buffer.capacity().max(FIRST), 0);
+    /// Reads all of it, from its start, and hands it to `look` as text.
+    pub fn read<T>(&self, look: impl FnOnce(&str) -> T) -> io::Result<T> {
+        BUFFER.with_borrow_mut(|buffer| self.fill(buffer).map(look))
+    }
+
+    fn fill<'b>(&self, buffer: &'b mut Vec<u8>) -> io::Result<&'b str> {
+        buffer.resize(buffer.capacity().max(PAGE * 2), 0);
         let mut filled = 0;
         loop {
             let count = match self.0.read_at(&mut buffer[filled..], filled as u64) {
@@ -37,7 +51,7 @@ impl KeptFile {
                 other => other?,
             };
             filled += count;
-            if count == 0 || filled >= READ_MAX {
+            if count < SURELY_THE_END || filled >= READ_MAX {
                 break;
             }
             if filled == buffer.len() {
@@ -51,8 +65,7 @@ impl KeptFile {
 
 /// Reads a file once, with the same care.
 pub fn read_once(path: &Path) -> io::Result<String> {
-    let mut buffer = Vec::new();
-    KeptFile::open(path)?.read(&mut buffer).map(str::to_owned)
+    KeptFile::open(path)?.read(str::to_owned)
 }
 
 #[cfg(test)]
@@ -68,13 +81,12 @@ mod tests {
         let path = dir.path().join("f");
         fs::write(&path, "one").unwrap();
         let file = KeptFile::open(&path).unwrap();
-        let mut buffer = Vec::new();
-        assert_eq!(file.read(&mut buffer).unwrap(), "one");
+        assert_eq!(file.read(str::to_owned).unwrap(), "one");
         let long = "x".repeat(10_000);
         fs::write(&path, &long).unwrap();
-        assert_eq!(file.read(&mut buffer).unwrap(), long);
+        assert_eq!(file.read(str::to_owned).unwrap(), long);
         fs::write(&path, "").unwrap();
-        assert_eq!(file.read(&mut buffer).unwrap(), "");
+        assert_eq!(file.read(str::to_owned).unwrap(), "");
     }
 
     #[test]

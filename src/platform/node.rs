@@ -29,7 +29,6 @@ pub struct NodeReader {
     loadavg: KeptFile,
     own_stat: KeptFile,
     own_statm: KeptFile,
-    buffer: Vec<u8>,
 }
 
 impl NodeReader {
@@ -42,21 +41,20 @@ impl NodeReader {
             loadavg: kept("loadavg")?,
             own_stat: kept("self/stat")?,
             own_statm: kept("self/statm")?,
-            buffer: Vec::new(),
         })
     }
 
     /// Reads all of it.
     pub fn sample(&mut self) -> io::Result<NodeFigures> {
         let rate = procfs::ticks_per_second().max(1);
-        let busy = total_busy(self.stat.read(&mut self.buffer)?, rate)?;
-        let memory = Meminfo::from_read(self.meminfo.read(&mut self.buffer)?.as_bytes())
-            .map_err(io::Error::other)?;
-        let load = LoadAverage::from_read(self.loadavg.read(&mut self.buffer)?.as_bytes())
-            .map_err(io::Error::other)?;
+        let busy = self.stat.read(|text| total_busy(text, rate))??;
+        let memory = self.meminfo.read(|text| Meminfo::from_read(text.as_bytes()))?;
+        let memory = memory.map_err(io::Error::other)?;
+        let load = self.loadavg.read(|text| LoadAverage::from_read(text.as_bytes()))?;
+        let load = load.map_err(io::Error::other)?;
         let damaged = || io::Error::new(io::ErrorKind::InvalidData, "not the text of a stat file");
-        let own = ProcessStat::parse(self.own_stat.read(&mut self.buffer)?).ok_or_else(damaged)?;
-        let own_pages = resident_pages(self.own_statm.read(&mut self.buffer)?);
+        let own = self.own_stat.read(ProcessStat::parse)?.ok_or_else(damaged)?;
+        let own_pages = self.own_statm.read(resident_pages)?;
         Ok(NodeFigures {
             busy,
             load1: f64::from(load.one),

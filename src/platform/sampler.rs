@@ -76,7 +76,7 @@ impl Sampler {
 
     fn tree_pids(&mut self) -> io::Result<Vec<u32>> {
         let table = self.table.get()?;
-        let members = self.tracker.update(&table, self.table.proc_root());
+        let members = self.tracker.update(&table);
         Ok(members.into_iter().map(|identity| identity.pid).collect())
     }
 }
@@ -110,7 +110,7 @@ fn combine(cgroup: CgroupFigures, tree: TreeFigures, pids: Vec<u32>) -> RawSampl
         read_bytes: if has_io { io.rbytes } else { tree.read_bytes },
         write_bytes: if has_io { io.wbytes } else { tree.write_bytes },
         periods: cgroup.cpu.nr_periods.zip(cgroup.cpu.nr_throttled),
-        pressure: [cgroup.cpu_pressure, cgroup.memory_pressure, cgroup.io_pressure],
+        pressure: cgroup.pressure,
         pids,
     }
 }

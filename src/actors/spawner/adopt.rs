@@ -11,11 +11,11 @@ use crate::{
     contract::{Isolation, RestartPolicy, RestartWhen, WorkerSpec, WorkerState},
     platform::{
         cgroup::RunCgroup,
-        process::{Identity, ProcessTable, ProcessWatch, SharedTracker, boot_id, carries_marker},
+        process::{Identity, ProcessWatch, SharedTracker, TableCache, boot_id, marker_of},
     },
 };
 use actix::prelude::*;
-use std::{collections::HashMap, io, path::Path, rc::Rc, sync::Arc};
+use std::{collections::HashMap, io, rc::Rc, sync::Arc};
 
 impl SpawnerActor {
     /// Once, at the start: what runs is taken over, what should run is started.
@@ -66,7 +66,8 @@ impl SpawnerActor {
     fn take_over(&mut self, name: &WorkerName, record: RunRecord, ctx: &mut Context<Self>) {
         let same_boot = record.boot_id == boot_id();
         let cgroup = self.cgroup_of(name).filter(|_| record.isolation == Isolation::Cgroup);
-        let main = record.main.or_else(|| find_marked(&record.run_id)).filter(|_| same_boot);
+        let main =
+            record.main.or_else(|| find_marked(&record.run_id, &self.table)).filter(|_| same_boot);
         let running = main.filter(Identity::is_running);
         let held = running.and_then(|main| {
             let fd = main.open().ok()?;
@@ -135,7 +136,10 @@ impl SpawnerActor {
         let (tree, worker_name) = (self.config.tree.clone(), name.clone());
         let job_name = name.clone();
         let tracker = SharedTracker::new(None, run_id);
-        let clean = move || super::run::clear(&tracker, cgroup.as_ref(), tree.as_ref(), &job_name);
+        let processes = Arc::clone(&self.table);
+        let clean = move || {
+            super::run::clear(&tracker, cgroup.as_ref(), tree.as_ref(), &processes, &job_name)
+        };
         self.off_thread(ctx, clean, move |_, spawner, ctx| spawner.launch(&worker_name, ctx));
     }
 
@@ -180,7 +184,7 @@ impl SpawnerActor {
         if self.workers.contains_key(&name) {
             return;
         }
-        if let Some(main) = find_marked(&format!("{name}:")) {
+        if let Some(main) = find_marked(&format!("{name}:"), &self.table) {
             self.observe(name, main, None, ctx);
         }
     }
@@ -262,12 +266,13 @@ fn named(name: &WorkerName, record: WorkerRecord) -> io::Result<WorkerRecord> {
 }
 
 /// The hive was killed between making a process and writing down its PID: the marker tells.
-fn find_marked(run_id: &str) -> Option<Identity> {
-    let proc_root = Path::new("/proc");
-    let table = ProcessTable::scan(proc_root).ok()?;
-    let leaders = table.by_pid.values().filter(|entry| entry.session == entry.identity.pid);
-    let mut marked = leaders.filter(|e| carries_marker(proc_root, e.identity.pid, run_id));
-    marked.next().map(|entry| entry.identity)
+fn find_marked(run_id: &str, processes: &TableCache) -> Option<Identity> {
+    let table = processes.get().ok()?;
+    let leaders = table.iter().filter(|e| e.session == e.identity.pid && !e.is_zombie());
+    let marked = |pid| marker_of(processes.proc_root(), pid);
+    let mut found =
+        leaders.filter(|e| marked(e.identity.pid).is_some_and(|id| id.starts_with(run_id)));
+    found.next().map(|entry| entry.identity)
 }
 
 fn oldest(pids: &[u32]) -> Option<Identity> {

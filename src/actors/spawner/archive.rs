@@ -4,6 +4,7 @@
 use super::record::WorkerRecord;
 use crate::{actors::hive_board::WorkerName, platform::state_dir::StateDir};
 use std::{
+    collections::HashMap,
     io,
     sync::{
         Arc,
@@ -61,22 +62,71 @@ impl Archive {
     }
 }
 
+/// Of several records of one worker that wait, only the last is written.
 fn work(dir: &StateDir, jobs: &Receiver<Job>) {
-    for job in jobs {
-        let (result, done) = match job {
-            Job::Write(name, text, done) => {
-                (dir.write_record(&name.group, &name.instance, &text), done)
-            }
-            Job::Remove(name) => (dir.remove_record(&name.group, &name.instance), None),
-            Job::Flush(done) => (Ok(()), Some(done)),
-        };
-        match done {
-            Some(done) => drop(done.send(result)),
-            None => {
-                if let Err(error) = result {
-                    tracing::error!(%error, "cannot write a worker's state: a restarted hive will not know it");
-                }
+    while let Ok(first) = jobs.recv() {
+        let waiting: Vec<Job> = std::iter::once(first).chain(jobs.try_iter()).collect();
+        let mut last = HashMap::new();
+        for (at, job) in waiting.iter().enumerate() {
+            if let Job::Write(name, ..) | Job::Remove(name) = job {
+                last.insert(name.clone(), at);
             }
         }
+        for (at, job) in waiting.into_iter().enumerate() {
+            let (result, done) = match job {
+                Job::Write(name, _, None) | Job::Remove(name) if last[&name] > at => continue,
+                Job::Write(name, text, done) => {
+                    (dir.write_record(&name.group, &name.instance, &text), done)
+                }
+                Job::Remove(name) => (dir.remove_record(&name.group, &name.instance), None),
+                Job::Flush(done) => (Ok(()), Some(done)),
+            };
+            report(result, done);
+        }
+    }
+}
+
+fn report(result: io::Result<()>, done: Option<SyncSender<io::Result<()>>>) {
+    match (done, result) {
+        (Some(done), result) => drop(done.send(result)),
+        (None, Err(error)) => {
+            tracing::error!(%error, "cannot write a worker's state: a restarted hive will not know it");
+        }
+        (None, Ok(())) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
+    use super::*;
+    use crate::{actors::spawner::Origin, settings::worker::from_json};
+
+    #[test]
+    fn the_last_word_on_each_worker_is_what_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = Arc::new(StateDir::open(dir.path()).unwrap());
+        let archive = Archive::start(Arc::clone(&state)).unwrap();
+        let spec = serde_json::json!({"group": "g", "instance": "a", "command": "sleep"});
+        let record = |restarts| WorkerRecord {
+            spec: from_json(spec.clone(), "h").unwrap(),
+            origin: Origin::Api,
+            restarts,
+            resting: None,
+            run: None,
+            last_exit: None,
+        };
+        let (kept, gone) = (WorkerName::new("g", "kept"), WorkerName::new("g", "gone"));
+        for restarts in 0..100 {
+            archive.write(&kept, &record(restarts));
+            archive.write(&gone, &record(restarts));
+        }
+        archive.write_now(&kept, &record(100)).unwrap();
+        archive.remove(&gone);
+        archive.flush();
+        let found = state.records();
+        assert_eq!(found.len(), 1);
+        let text = found[0].2.as_ref().unwrap();
+        assert_eq!(serde_json::from_str::<WorkerRecord>(text).unwrap().restarts, 100);
     }
 }

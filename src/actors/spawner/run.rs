@@ -10,7 +10,7 @@ use crate::{
         limits,
         log_file::LogFile,
         process::{
-            ExecPlan, ProcessTable, RUN_MARKER, SharedTracker, SpawnError, SpawnStage, Spawned,
+            ExecPlan, RUN_MARKER, SharedTracker, SpawnError, SpawnStage, Spawned, TableCache,
             reap_orphans, spawn,
         },
     },
@@ -23,9 +23,6 @@ use std::{
     time::{Duration, Instant},
 };
 use thiserror::Error;
-
-/// Where processes are looked for.
-const PROC: &str = "/proc";
 
 /// Lines of a worker's log that an exit record holds.
 const EXIT_LOG_LINES: usize = 20;
@@ -137,8 +134,8 @@ pub struct Launched {
     pub limits_applied: Option<bool>,
 }
 
-/// Makes a run. It is written down before and after, so that a hive that is killed at any moment
-/// loses no worker.
+/// Makes a run. It is written down before it is made, so that a hive that is killed at any moment loses
+/// no worker: until its PID is written down too, its marker tells which process it is.
 pub fn launch(mut order: LaunchOrder) -> Result<Launched, LaunchError> {
     let limits = limits_of(&order.spec);
     let cgroup = match &order.tree {
@@ -149,7 +146,7 @@ pub fn launch(mut order: LaunchOrder) -> Result<Launched, LaunchError> {
         Some(cgroup) => cgroup.apply(limits),
         None => (limits != Limits::default()).then_some(false),
     };
-    let mut run = RunRecord {
+    let run = RunRecord {
         boot_id: crate::platform::process::boot_id(),
         run_id: order.run_id.clone(),
         main: None,
@@ -158,7 +155,7 @@ pub fn launch(mut order: LaunchOrder) -> Result<Launched, LaunchError> {
         ready: false,
         draining: false,
     };
-    let made = make(&mut order, &mut run, cgroup.as_ref());
+    let made = make(&mut order, run, cgroup.as_ref());
     if made.is_err()
         && let Some(cgroup) = &cgroup
     {
@@ -172,17 +169,13 @@ pub fn launch(mut order: LaunchOrder) -> Result<Launched, LaunchError> {
 
 fn make(
     order: &mut LaunchOrder,
-    run: &mut RunRecord,
+    run: RunRecord,
     cgroup: Option<&RunCgroup>,
 ) -> Result<Spawned, LaunchError> {
     let log = order.log.begin_run().map_err(LaunchError::Log)?;
-    order.record.run = Some(run.clone());
+    order.record.run = Some(run);
     order.archive.write_now(&order.name, &order.record).map_err(LaunchError::State)?;
-    let spawned = spawn(&plan(order, cgroup), &log)?;
-    run.main = Some(spawned.identity);
-    order.record.run = Some(run.clone());
-    order.archive.write_now(&order.name, &order.record).map_err(LaunchError::State)?;
-    Ok(spawned)
+    Ok(spawn(&plan(order, cgroup), &log)?)
 }
 
 fn plan(order: &LaunchOrder, cgroup: Option<&RunCgroup>) -> ExecPlan {
@@ -247,19 +240,23 @@ pub fn examine(cgroup: Option<&RunCgroup>, log: &LogFile) -> Autopsy {
 }
 
 /// Notes who belongs to a run now, while parents still tell.
-pub fn note_tree(tracker: &SharedTracker) {
-    if let Ok(table) = ProcessTable::scan(PROC.as_ref()) {
-        tracker.update(&table, PROC.as_ref());
+pub fn note_tree(tracker: &SharedTracker, processes: &TableCache) {
+    if let Ok(table) = processes.get() {
+        tracker.update(&table);
     }
 }
 
 /// Ends every process of a run, for good. Returns once none is left: in its cgroup, nor of its tree,
 /// which may have moved elsewhere.
-pub fn kill_tree(tracker: &SharedTracker, cgroup: Option<&RunCgroup>) -> Result<(), LaunchError> {
+pub fn kill_tree(
+    tracker: &SharedTracker,
+    cgroup: Option<&RunCgroup>,
+    processes: &TableCache,
+) -> Result<(), LaunchError> {
     if let Some(cgroup) = cgroup {
         cgroup.kill()?;
     }
-    kill_followed(tracker)?;
+    kill_followed(tracker, processes)?;
     reap_orphans();
     Ok(())
 }
@@ -269,9 +266,10 @@ pub fn clear(
     tracker: &SharedTracker,
     cgroup: Option<&RunCgroup>,
     tree: Option<&CgroupTree>,
+    processes: &TableCache,
     name: &WorkerName,
 ) -> Result<(), LaunchError> {
-    kill_tree(tracker, cgroup)?;
+    kill_tree(tracker, cgroup, processes)?;
     if let Some(cgroup) = cgroup {
         cgroup.remove()?;
     }
@@ -282,12 +280,12 @@ pub fn clear(
 }
 
 /// Whoever is found is killed, until nobody is: a process that forks meanwhile is found next time.
-fn kill_followed(tracker: &SharedTracker) -> Result<(), SpawnError> {
+fn kill_followed(tracker: &SharedTracker, processes: &TableCache) -> Result<(), SpawnError> {
     let deadline = Instant::now() + GONE_WITHIN;
     let failed = |source| SpawnError { stage: SpawnStage::Shim, source };
     loop {
-        let table = ProcessTable::scan(PROC.as_ref()).map_err(failed)?;
-        let running = tracker.update(&table, PROC.as_ref());
+        let table = processes.get_since(Instant::now()).map_err(failed)?;
+        let running = tracker.update(&table);
         if running.is_empty() {
             return Ok(());
         }

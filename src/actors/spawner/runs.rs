@@ -210,14 +210,14 @@ impl SpawnerActor {
         let own = worker.spec.as_ref().map_or(DEFAULT_GRACE_MS, |spec| spec.stop_grace_ms);
         let grace = worker.grace.unwrap_or(Duration::from_millis(own));
         let (number, worker_name) = (worker.run_number, name.clone());
-        let tracker = run.tracker.clone();
+        let (tracker, processes) = (run.tracker.clone(), Arc::clone(&self.table));
         worker.timers.push(ctx.run_later(grace, move |spawner, ctx| {
             spawner.kill(&worker_name, number, ctx);
         }));
         let name = name.clone();
         self.off_thread(
             ctx,
-            move || run::note_tree(&tracker),
+            move || run::note_tree(&tracker, &processes),
             move |_, spawner, _| {
                 let current = |worker: &&Worker| worker.run_number == number;
                 let run = spawner.workers.get(&name).filter(current).and_then(|w| w.run.as_ref());
@@ -240,7 +240,8 @@ impl SpawnerActor {
         let Some(run) = &worker.run else { return };
         tracing::info!(worker = %name, "did not end in time: killed");
         let (tracker, cgroup) = (run.tracker.clone(), run.cgroup.clone());
-        let kill = move || run::kill_tree(&tracker, cgroup.as_ref());
+        let processes = Arc::clone(&self.table);
+        let kill = move || run::kill_tree(&tracker, cgroup.as_ref(), &processes);
         let name = name.clone();
         self.off_thread(ctx, kill, move |killed, _, _| {
             if let Some(Err(error)) = killed {
@@ -255,7 +256,9 @@ impl SpawnerActor {
         let (tracker, cgroup) = (run.tracker.clone(), run.cgroup.clone());
         let (tree, number, name) = (self.config.tree.clone(), worker.run_number, name.clone());
         let job_name = name.clone();
-        let clear = move || run::clear(&tracker, cgroup.as_ref(), tree.as_ref(), &job_name);
+        let processes = Arc::clone(&self.table);
+        let clear =
+            move || run::clear(&tracker, cgroup.as_ref(), tree.as_ref(), &processes, &job_name);
         self.off_thread(ctx, clear, move |cleared, spawner, ctx| match cleared {
             Some(Ok(())) => spawner.raise_for(&name, number, Event::Cleared, ctx),
             failed => {

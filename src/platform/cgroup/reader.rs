@@ -7,7 +7,12 @@ use std::{
     io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
+
+/// The kernel computes the averages of pressure anew every two seconds; asking more often costs it work
+/// and tells nothing.
+const PRESSURE_PERIOD: Duration = Duration::from_secs(2);
 
 /// What the files say at one moment. `None`: there is no such file, or it held rubbish.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,12 +27,8 @@ pub struct CgroupFigures {
     pub io: Option<IoStat>,
     /// `cgroup.procs`, nested ones too.
     pub pids: Vec<u32>,
-    /// `cpu.pressure`, percent.
-    pub cpu_pressure: Option<f64>,
-    /// `memory.pressure`, percent.
-    pub memory_pressure: Option<f64>,
-    /// `io.pressure`, percent.
-    pub io_pressure: Option<f64>,
+    /// `some avg10` of `cpu.pressure`, `memory.pressure` and `io.pressure`, percent.
+    pub pressure: [Option<f64>; 3],
 }
 
 /// See the module.
@@ -43,7 +44,7 @@ pub struct CgroupReader {
     cpu_pressure: Option<KeptFile>,
     memory_pressure: Option<KeptFile>,
     io_pressure: Option<KeptFile>,
-    buffer: Vec<u8>,
+    pressures: Option<(Instant, [Option<f64>; 3])>,
 }
 
 impl CgroupReader {
@@ -62,7 +63,7 @@ impl CgroupReader {
             cpu_pressure: kept("cpu.pressure"),
             memory_pressure: kept("memory.pressure"),
             io_pressure: kept("io.pressure"),
-            buffer: Vec::new(),
+            pressures: None,
         })
     }
 
@@ -80,19 +81,29 @@ impl CgroupReader {
     /// own figures only.
     pub fn sample(&mut self) -> io::Result<CgroupFigures> {
         let pids = self.pids()?;
-        let buffer = &mut self.buffer;
-        let cpu = parsed(&self.cpu_stat, buffer, |text| Some(CpuStat::parse(text)));
-        let memory = parsed(&self.memory_stat, buffer, |text| Some(MemoryStat::parse(text)));
+        let cpu = parsed(&self.cpu_stat, |text| Some(CpuStat::parse(text)));
+        let memory = parsed(&self.memory_stat, |text| Some(MemoryStat::parse(text)));
         Ok(CgroupFigures {
             pids,
             cpu: cpu.unwrap_or_default(),
             memory: memory.unwrap_or_default(),
-            memory_current_bytes: parsed(&self.memory_current, buffer, |s| s.trim().parse().ok()),
-            io: parsed(&self.io_stat, buffer, |text| Some(IoStat::parse(text))),
-            cpu_pressure: parsed(&self.cpu_pressure, buffer, pressure_some_avg10),
-            memory_pressure: parsed(&self.memory_pressure, buffer, pressure_some_avg10),
-            io_pressure: parsed(&self.io_pressure, buffer, pressure_some_avg10),
+            memory_current_bytes: parsed(&self.memory_current, |s| s.trim().parse().ok()),
+            io: parsed(&self.io_stat, |text| Some(IoStat::parse(text))),
+            pressure: self.pressure(),
         })
+    }
+
+    /// cpu, memory and io.
+    fn pressure(&mut self) -> [Option<f64>; 3] {
+        if let Some((read, pressures)) = self.pressures
+            && read.elapsed() < PRESSURE_PERIOD
+        {
+            return pressures;
+        }
+        let files = [&self.cpu_pressure, &self.memory_pressure, &self.io_pressure];
+        let pressures = files.map(|file| parsed(file, pressure_some_avg10));
+        self.pressures = Some((Instant::now(), pressures));
+        pressures
     }
 
     /// A directory of cgroupfs has two links and one for each directory in it; only where a
@@ -102,17 +113,12 @@ impl CgroupReader {
         if fstat(&self.dir)?.st_nlink as u64 > LINKS_OF_A_LEAF {
             return Ok(super::tree::RunCgroup::at(&self.path).pids());
         }
-        let text = self.procs.read(&mut self.buffer)?;
-        Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
+        self.procs.read(|text| text.lines().filter_map(|line| line.parse().ok()).collect())
     }
 }
 
-fn parsed<T>(
-    file: &Option<KeptFile>,
-    buffer: &mut Vec<u8>,
-    parse: impl FnOnce(&str) -> Option<T>,
-) -> Option<T> {
-    parse(file.as_ref()?.read(buffer).ok()?)
+fn parsed<T>(file: &Option<KeptFile>, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+    file.as_ref()?.read(parse).ok()?
 }
 
 #[cfg(test)]

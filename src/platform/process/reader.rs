@@ -40,6 +40,8 @@ struct ProcessFiles {
     statm: Option<KeptFile>,
     io: Option<KeptFile>,
     last_io: (u64, u64),
+    /// The sample in which it was last there.
+    sample: u64,
 }
 
 /// See the module.
@@ -51,7 +53,7 @@ pub struct TreeReader {
     files: HashMap<u32, ProcessFiles>,
     /// What processes that are gone had read and written, so that the sum never falls.
     io_of_the_gone: (u64, u64),
-    buffer: Vec<u8>,
+    samples: u64,
 }
 
 impl TreeReader {
@@ -63,27 +65,39 @@ impl TreeReader {
             page_bytes: procfs::page_size(),
             files: HashMap::new(),
             io_of_the_gone: (0, 0),
-            buffer: Vec::new(),
+            samples: 0,
         }
     }
 
     /// Adds up the processes. One that is gone meanwhile adds nothing.
     pub fn sample(&mut self, pids: impl Iterator<Item = u32>) -> TreeFigures {
-        let mut kept = HashMap::with_capacity(self.files.len());
-        let mut sum = TreeFigures::default();
+        self.samples += 1;
+        let (mut sum, mut there) = (TreeFigures::default(), 0);
         for pid in pids {
             let opened = || ProcessFiles::open(&self.proc_root, pid, self.wanted);
-            let mut files = self.files.remove(&pid).unwrap_or_else(opened);
-            files.add_to(&mut sum, self.page_bytes, &mut self.buffer);
-            kept.insert(pid, files);
+            let files = self.files.entry(pid).or_insert_with(opened);
+            files.sample = self.samples;
+            files.add_to(&mut sum, self.page_bytes);
+            there += 1;
         }
-        for gone in std::mem::replace(&mut self.files, kept).into_values() {
-            self.io_of_the_gone.0 += gone.last_io.0;
-            self.io_of_the_gone.1 += gone.last_io.1;
+        if self.files.len() > there {
+            self.forget_the_gone();
         }
         sum.read_bytes += self.io_of_the_gone.0;
         sum.write_bytes += self.io_of_the_gone.1;
         sum
+    }
+
+    fn forget_the_gone(&mut self) {
+        let (now, gone) = (self.samples, &mut self.io_of_the_gone);
+        self.files.retain(|_, files| {
+            let there = files.sample == now;
+            if !there {
+                gone.0 += files.last_io.0;
+                gone.1 += files.last_io.1;
+            }
+            there
+        });
     }
 }
 
@@ -97,25 +111,24 @@ impl ProcessFiles {
             statm: kept(wanted.memory, "statm"),
             io: kept(wanted.io, "io"),
             last_io: (0, 0),
+            sample: 0,
         }
     }
 
-    fn add_to(&mut self, sum: &mut TreeFigures, page_bytes: u64, buffer: &mut Vec<u8>) {
-        if let Some(text) = self.stat.as_ref().and_then(|file| file.read(buffer).ok()) {
-            sum.cpu_time += cpu_time(text).unwrap_or_default();
-        }
-        if let Some(text) = self.statm.as_ref().and_then(|file| file.read(buffer).ok())
-            && let Some((resident, shared)) = resident_and_shared(text)
-        {
+    fn add_to(&mut self, sum: &mut TreeFigures, page_bytes: u64) {
+        sum.cpu_time += parsed(&self.stat, cpu_time).unwrap_or_default();
+        if let Some((resident, shared)) = parsed(&self.statm, resident_and_shared) {
             sum.rss_bytes += resident * page_bytes;
             sum.anon_bytes += resident.saturating_sub(shared) * page_bytes;
         }
-        if let Some(text) = self.io.as_ref().and_then(|file| file.read(buffer).ok()) {
-            self.last_io = io_bytes(text).unwrap_or(self.last_io);
-        }
+        self.last_io = parsed(&self.io, io_bytes).unwrap_or(self.last_io);
         sum.read_bytes += self.last_io.0;
         sum.write_bytes += self.last_io.1;
     }
+}
+
+fn parsed<T>(file: &Option<KeptFile>, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+    file.as_ref()?.read(parse).ok()?
 }
 
 /// Of `/proc/PID/stat`. A child's time moves to its parent's `cutime` when it is waited for, so

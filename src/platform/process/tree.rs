@@ -1,21 +1,14 @@
-//! Which processes belong to a worker that has no cgroup to hold them.
+//! Which processes belong to a worker that has no cgroup to hold them, or have left it.
 //!
 //! A child belongs to its parent's tree. One whose parent is gone belongs to whom its session, what
 //! was seen of it before, or a marker in its environment says: a daemon that forks twice and makes a
 //! session of its own loses its parent and its session, and still carries the marker.
 
-use super::{Identity, ProcessEntry, ProcessTable};
+use super::{Identity, ProcessTable};
 use std::{
-    collections::{HashMap, HashSet},
-    path::Path,
+    collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
 };
-
-/// The variable whose value names a run; inherited by whatever the run starts.
-pub const RUN_MARKER: &str = "RBEE_RUN_ID";
-
-/// The longest environment that is searched for the marker, bytes.
-const ENVIRON_MAX: u64 = 4 << 20;
 
 /// Follows one run's tree from scan to scan.
 #[derive(Debug)]
@@ -23,82 +16,32 @@ pub struct TreeTracker {
     main: Option<Identity>,
     run_id: String,
     members: HashSet<Identity>,
-    /// Orphans whose environment has been looked at and has another marker, or none.
-    strangers: HashSet<Identity>,
 }
 
 impl TreeTracker {
-    /// A tree that begins with `main`, whose environment has [`RUN_MARKER`] set to `run_id`.
-    /// Without `main`, every process that carries the marker begins one.
+    /// A tree that begins with `main`, whose environment has the marker of the run `run_id`.
+    /// Without `main`, every orphan that carries the marker begins one.
     pub fn new(main: Option<Identity>, run_id: impl Into<String>) -> Self {
-        Self {
-            main,
-            run_id: run_id.into(),
-            members: main.into_iter().collect(),
-            strangers: HashSet::new(),
-        }
+        Self { main, run_id: run_id.into(), members: main.into_iter().collect() }
     }
 
     /// The members that run, the main process first, then by PID. Zombies are not counted.
-    pub fn update(&mut self, table: &ProcessTable, proc_root: &Path) -> Vec<Identity> {
-        let children = children_of(table);
-        let mut queue: Vec<Identity> =
-            table.by_pid.values().filter(|e| self.has_root(e)).map(|e| e.identity).collect();
-        queue.extend(self.marked_orphans(table, proc_root));
+    pub fn update(&mut self, table: &ProcessTable) -> Vec<Identity> {
         let mut found = HashSet::new();
+        let mut queue: Vec<Identity> =
+            self.members.iter().copied().filter(|id| table.get(*id).is_some()).collect();
+        queue.extend(table.marked_orphans(&self.run_id));
+        if let Some(main) = self.main {
+            let ours = |id: &&Identity| id.start_ticks >= main.start_ticks;
+            queue.extend(table.session(main.pid).iter().filter(ours));
+        }
         while let Some(identity) = queue.pop() {
             if found.insert(identity) {
-                queue.extend(children.get(&identity.pid).into_iter().flatten().copied());
+                queue.extend(table.children(identity.pid));
             }
         }
         self.members = found;
-        self.strangers.retain(|identity| is_there(table, identity));
-        self.running(table)
-    }
-
-    /// Whether it needs no parent to be one of us: it is the main process, was seen before, or is
-    /// in the session that the main process leads.
-    fn has_root(&self, entry: &ProcessEntry) -> bool {
-        self.members.contains(&entry.identity)
-            || self.main.is_some_and(|main| {
-                entry.session == main.pid && entry.identity.start_ticks >= main.start_ticks
-            })
-    }
-
-    /// Processes whose parent is init, us, or whoever took the main process in: a process ends up
-    /// there when its parent dies.
-    fn marked_orphans(&mut self, table: &ProcessTable, proc_root: &Path) -> Vec<Identity> {
-        let us = std::process::id();
-        let foster = self.main.and_then(|main| table.by_pid.get(&main.pid)).map(|e| e.ppid);
-        let oldest = self.main.map_or(0, |main| main.start_ticks);
-        let mut marked = Vec::new();
-        for entry in table.by_pid.values() {
-            let orphan = entry.ppid <= 1
-                || entry.ppid == us
-                || foster == Some(entry.ppid)
-                || self.main.is_none();
-            let young = entry.identity.start_ticks >= oldest;
-            let known = self.members.contains(&entry.identity)
-                || self.strangers.contains(&entry.identity)
-                || entry.is_zombie()
-                // Its environment cannot be read while it sleeps so; the next scan asks again.
-                || entry.state == 'D';
-            if !orphan || !young || known {
-                continue;
-            }
-            if carries_marker(proc_root, entry.identity.pid, &self.run_id) {
-                marked.push(entry.identity);
-            } else {
-                self.strangers.insert(entry.identity);
-            }
-        }
-        marked
-    }
-
-    fn running(&self, table: &ProcessTable) -> Vec<Identity> {
-        let runs = |id: &&Identity| {
-            table.by_pid.get(&id.pid).is_some_and(|e| e.identity == **id && !e.is_zombie())
-        };
+        let runs = |id: &&Identity| table.get(**id).is_some_and(|entry| !entry.is_zombie());
         let mut running: Vec<_> = self.members.iter().filter(runs).copied().collect();
         running.sort_unstable_by_key(|identity| (Some(*identity) != self.main, identity.pid));
         running
@@ -116,64 +59,40 @@ impl SharedTracker {
     }
 
     /// See [`TreeTracker::update`].
-    pub fn update(&self, table: &ProcessTable, proc_root: &Path) -> Vec<Identity> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).update(table, proc_root)
+    pub fn update(&self, table: &ProcessTable) -> Vec<Identity> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).update(table)
     }
-}
-
-fn children_of(table: &ProcessTable) -> HashMap<u32, Vec<Identity>> {
-    let mut children: HashMap<u32, Vec<Identity>> = HashMap::new();
-    for entry in table.by_pid.values() {
-        children.entry(entry.ppid).or_default().push(entry.identity);
-    }
-    children
-}
-
-fn is_there(table: &ProcessTable, identity: &Identity) -> bool {
-    table.by_pid.get(&identity.pid).is_some_and(|entry| entry.identity == *identity)
-}
-
-/// Whether a process was started within a run whose id begins with `run_id`. `/proc/PID/environ` is
-/// NUL-separated; that it cannot be read means no.
-pub fn carries_marker(proc_root: &Path, pid: u32, run_id: &str) -> bool {
-    use std::io::Read;
-    let wanted = format!("{RUN_MARKER}={run_id}");
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(proc_root.join(pid.to_string()).join("environ"));
-    let read = file.and_then(|file| file.take(ENVIRON_MAX).read_to_end(&mut bytes));
-    read.is_ok() && bytes.split(|byte| *byte == 0).any(|part| part.starts_with(wanted.as_bytes()))
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
     use super::*;
+    use crate::platform::process::ProcessEntry;
     use proptest::prelude::*;
-    use std::fs;
+
+    const MAIN: Identity = Identity { pid: 100, start_ticks: 100 };
 
     fn entry(pid: u32, ppid: u32, session: u32) -> ProcessEntry {
         let identity = Identity { pid, start_ticks: u64::from(pid) };
         ProcessEntry { identity, ppid, session, state: 'S' }
     }
 
+    /// 130 carries our marker, 140 another's.
     fn table(entries: &[ProcessEntry]) -> ProcessTable {
-        ProcessTable { by_pid: entries.iter().map(|e| (e.identity.pid, *e)).collect() }
+        ProcessTable::new(entries.iter().copied(), |identity| match identity.pid {
+            130 => Some("mine".into()),
+            140 => Some("other".into()),
+            _ => None,
+        })
     }
 
-    fn pids(tracker: &mut TreeTracker, table: &ProcessTable, root: &Path) -> Vec<u32> {
-        tracker.update(table, root).into_iter().map(|identity| identity.pid).collect()
+    fn pids(tracker: &mut TreeTracker, table: &ProcessTable) -> Vec<u32> {
+        tracker.update(table).into_iter().map(|identity| identity.pid).collect()
     }
 
     #[test]
     fn descendants_sessions_and_marked_orphans_are_ours_and_others_are_not() {
-        let root = tempfile::tempdir().unwrap();
-        for (pid, run) in [(130, "mine"), (140, "other")] {
-            let dir = root.path().join(pid.to_string());
-            fs::create_dir(&dir).unwrap();
-            fs::write(dir.join("environ"), format!("A=1\0{RUN_MARKER}={run}\0")).unwrap();
-        }
-        let main = Identity { pid: 100, start_ticks: 100 };
-        let mut tracker = TreeTracker::new(Some(main), "mine");
+        let mut tracker = TreeTracker::new(Some(MAIN), "mine");
         let all = table(&[
             entry(1, 0, 1),
             entry(50, 1, 50),
@@ -186,24 +105,24 @@ mod tests {
             entry(140, 1, 140), // another worker's
             entry(150, 50, 150),
         ]);
-        assert_eq!(pids(&mut tracker, &all, root.path()), [100, 110, 111, 120, 130, 131]);
+        assert_eq!(pids(&mut tracker, &all), [100, 110, 111, 120, 130, 131]);
 
         let orphaned = table(&[entry(111, 1, 110), entry(140, 1, 140)]);
-        assert_eq!(
-            pids(&mut tracker, &orphaned, root.path()),
-            [111],
-            "seen before its parent died"
-        );
+        assert_eq!(pids(&mut tracker, &orphaned), [111], "seen before its parent died");
+    }
+
+    #[test]
+    fn without_a_main_process_the_marker_alone_tells() {
+        let all =
+            table(&[entry(1, 0, 1), entry(130, 1, 130), entry(131, 130, 0), entry(140, 1, 0)]);
+        assert_eq!(pids(&mut TreeTracker::new(None, "mine"), &all), [130, 131]);
     }
 
     #[test]
     fn a_pid_that_is_used_again_is_not_ours() {
-        let main = Identity { pid: 100, start_ticks: 100 };
-        let mut tracker = TreeTracker::new(Some(main), "r");
         let mut reused = entry(100, 1, 100);
         reused.identity.start_ticks = 7;
-        let found = pids(&mut tracker, &table(&[reused]), Path::new("/nonexistent"));
-        assert!(found.is_empty());
+        assert!(pids(&mut TreeTracker::new(Some(MAIN), "r"), &table(&[reused])).is_empty());
     }
 
     proptest! {
@@ -213,14 +132,13 @@ mod tests {
             for (index, parent) in parents.iter().enumerate() {
                 entries.push(entry(101 + index as u32, 100 + parent, 5));
             }
-            let all = table(&entries);
-            let main = Identity { pid: 100, start_ticks: 100 };
-            let found = pids(&mut TreeTracker::new(Some(main), "r"), &all, Path::new("/nonexistent"));
+            let all = ProcessTable::new(entries.iter().copied(), |_| None);
+            let found = pids(&mut TreeTracker::new(Some(MAIN), "r"), &all);
             for e in &entries {
                 let mut at = e.identity.pid;
                 let climbs = (0..100).any(|_| {
                     let ours = at == 100;
-                    at = all.by_pid.get(&at).map_or(0, |e| e.ppid);
+                    at = entries.iter().find(|e| e.identity.pid == at).map_or(0, |e| e.ppid);
                     ours
                 });
                 prop_assert_eq!(climbs, found.contains(&e.identity.pid));
