@@ -6,4 +6,5 @@ pub mod fallback;
 pub mod hive;
 pub mod queen;
 pub mod query;
+pub mod small_body;
 pub mod socket;

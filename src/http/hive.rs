@@ -9,7 +9,7 @@ pub use logs::Readers;
 use super::{
     error::HttpError,
     fallback::{allow, get, not_found, post},
-    query,
+    query, small_body,
 };
 use crate::{
     actors::{
@@ -33,12 +33,6 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::watch;
-
-/// A spec is a few hundred bytes; bytes.
-const BODY_MAX: usize = 256 << 10;
-
-/// How long a client may take to send it.
-const BODY_WITHIN: Duration = Duration::from_secs(10);
 
 /// The longest grace that a stop may ask for, ms.
 const GRACE_MAX_MS: u64 = 86_400_000;
@@ -171,17 +165,7 @@ async fn spawn(state: State, payload: web::Payload) -> Answer {
 }
 
 async fn read_spec(state: &HiveState, payload: web::Payload) -> Result<WorkerSpec, HttpError> {
-    let too_large = || {
-        let message = format!("a spec is at most {BODY_MAX} bytes");
-        HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
-    };
-    let body = tokio::time::timeout(BODY_WITHIN, payload.to_bytes_limited(BODY_MAX)).await;
-    let body = body.map_err(|_| {
-        let message = format!("the body took longer than {} s", BODY_WITHIN.as_secs());
-        HttpError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", message)
-    })?;
-    let body = body.map_err(|_| too_large())?;
-    let body = body.map_err(|error| HttpError::bad_request("bad_body", error.to_string()))?;
+    let body = small_body::read(payload).await?;
     let value = serde_json::from_slice(&body).map_err(|error| {
         HttpError::bad_request("invalid_json", format!("the body is not JSON: {error}"))
     })?;

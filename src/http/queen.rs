@@ -1,6 +1,7 @@
 //! The queen's routes: heartbeats in, the registry and the event stream out.
 
 mod body;
+mod forward;
 mod heartbeat;
 mod params;
 mod scan;
@@ -8,6 +9,7 @@ mod stream;
 mod validate;
 
 pub use body::{BODY_LIMIT, BODY_TIMEOUT};
+pub use forward::KnownHives;
 pub use scan::{DEPTH_LIMIT, OBJECTS_LIMIT};
 pub use validate::{Invalid, WORKERS_LIMIT, is_name, validate};
 
@@ -41,6 +43,8 @@ pub struct QueenState {
     pub stream_stats: Arc<StreamStats>,
     /// What heartbeats may hold at once.
     pub intake: Arc<Intake>,
+    /// Hives that admin calls are passed on to.
+    pub known_hives: Arc<KnownHives>,
     /// When the queen started.
     pub started: Instant,
 }
@@ -50,6 +54,7 @@ impl QueenState {
     /// that name ends.
     pub fn start<E>(
         config: RegistryConfig,
+        known_hives: KnownHives,
         arbiter: &ArbiterHandle,
         on_exit: impl Fn(&'static str) -> E,
     ) -> Self
@@ -63,7 +68,8 @@ impl QueenState {
         let reader = registry.reader();
         let registry = start_guarded(arbiter, |_| registry, on_exit("registry"));
         let (intake, started) = (Arc::default(), Instant::now());
-        Self { reader, registry, stream, stream_stats, intake, started }
+        let known_hives = Arc::new(known_hives);
+        Self { reader, registry, stream, stream_stats, intake, known_hives, started }
     }
 
     /// Ends every stream, so that a graceful stop of the server does not wait for them.
@@ -77,6 +83,8 @@ impl QueenState {
 pub fn configure(config: &mut web::ServiceConfig) {
     config
         .service(post("/v1/hive-heartbeat", heartbeat::post))
+        .app_data(web::Data::new(forward::client()))
+        .service(web::resource("/v1/hives/{id}/workers{rest:.*}").to(forward::forward))
         .service(get("/v1/hives", hives))
         .service(get("/v1/hives/{id}", hive))
         .service(get("/v1/workers", workers))

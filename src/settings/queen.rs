@@ -4,7 +4,7 @@ use super::{
     load::{bind, refuse_unless_empty},
     reader::{Findings, Table},
 };
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 /// A queen.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub struct QueenSettings {
     pub history: Duration,
     /// What all histories together may take, bytes.
     pub history_bytes: usize,
+    /// Hives that admin calls are passed on to, by id: their URLs.
+    pub hives: HashMap<String, String>,
 }
 
 pub(super) fn read(mut t: Table, insecure: bool, f: &mut Findings) -> Option<QueenSettings> {
@@ -40,11 +42,10 @@ pub(super) fn read(mut t: Table, insecure: bool, f: &mut Findings) -> Option<Que
             "must be false: this version has no tokens, reading is open on loopback",
         );
     }
-    for key in ["allowed_hosts", "hives"] {
-        if t.strings(key, f).is_some_and(|list| !list.is_empty()) {
-            f.add(t.key(key), "", "must be empty: this version does not have it yet");
-        }
+    if t.strings("allowed_hosts", f).is_some_and(|list| !list.is_empty()) {
+        f.add(t.key("allowed_hosts"), "", "must be empty: this version does not have it yet");
     }
+    let hives = read_hives(&mut t, f);
     let mut auth = t.table("auth", f);
     refuse_unless_empty(&mut auth, &["token_file", "hive_token_file", "inference_token_file"], f);
     auth.finish(f);
@@ -60,7 +61,25 @@ pub(super) fn read(mut t: Table, insecure: bool, f: &mut Findings) -> Option<Que
         evict_after,
         history: Duration::from_secs(history_s),
         history_bytes: (history_mb << 20) as usize,
+        hives,
     })
+}
+
+/// `[[queen.hives]]`
+fn read_hives(t: &mut Table, f: &mut Findings) -> HashMap<String, String> {
+    let mut hives = HashMap::new();
+    for mut hive in t.tables("hives", f) {
+        let id = hive.require("id", f, super::hive_id);
+        let url = hive.require("url", f, super::worker::http_url);
+        refuse_unless_empty(&mut hive, &["token_file"], f);
+        let key = hive.key("id");
+        hive.finish(f);
+        let Some((id, url)) = id.zip(url) else { continue };
+        if hives.insert(id.clone(), url).is_some() {
+            f.add(key, format!("{id:?}"), "must be an id of its own");
+        }
+    }
+    hives
 }
 
 /// Checked, though nothing routes yet.

@@ -3,7 +3,7 @@
 use super::{Server, StartupError, Vital, http_threads, serve};
 use crate::{
     actors::registry::RegistryConfig,
-    http::queen::{QueenState, configure},
+    http::queen::{KnownHives, QueenState, configure},
     settings::QueenSettings,
 };
 use actix::Arbiter;
@@ -34,7 +34,10 @@ impl Queen {
             history_bytes: settings.history_bytes,
             queen_heartbeat_interval: settings.queen_heartbeat_interval,
         };
-        let state = QueenState::start(config, &arbiter.handle(), |name| vital.watch(name));
+        let state = {
+            let known = KnownHives(settings.hives.clone());
+            QueenState::start(config, known, &arbiter.handle(), |name| vital.watch(name))
+        };
         let server = serve(listener, http_threads(HTTP_THREADS_MAX), state.clone(), configure)
             .map_err(|source| StartupError::System("serve HTTP", source))?;
         tracing::info!(role = "queen", addr = %address, "listening");

@@ -1,6 +1,6 @@
 //! `/v1/workers` of a hive: what may be asked, what is answered, what is refused and how.
 
-use crate::support::{RBEE, Site, assert_is_error, proc};
+use crate::support::{RBEE, Site, assert_is_error, eventually, proc, secs};
 use serde_json::{Value, json};
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -227,4 +227,60 @@ async fn a_hive_says_that_it_is_well_and_what_it_has() {
     assert!(health["uptime_s"].is_u64());
     let capabilities = hive.hive().get("/capabilities").await.expect(200);
     assert!(capabilities["devices"].is_array() && capabilities["cgroup"].is_object());
+}
+
+#[actix_web::test]
+async fn the_queen_passes_admin_calls_on_to_a_hive_of_its_own_machine() {
+    let site = Site::new();
+    let (queen, hive) = site.start_both(json!([])).await;
+    eventually(secs(5), async || {
+        let hives = queen.queen().get("/v1/hives/test-hive").await;
+        if hives.status == 200 { Ok(()) } else { Err(hives.text) }
+    })
+    .await;
+    let at = |rest: &str| format!("/v1/hives/test-hive/workers{rest}");
+    let spec = json!({"group": "g", "instance": "a", "command": "/bin/sh",
+                      "args": ["-c", "echo hello; exec /bin/sleep 1000"]});
+    let made = queen.queen().post(&at(""), spec.clone()).await.expect(201);
+    assert_eq!(hive.hive().worker("g/a").await["pid"], made["pid"]);
+    queen.queen().post(&at(""), spec).await.expect(409);
+    assert_eq!(
+        queen.queen().get(&at("?group=g")).await.expect(200)["workers"][0]["pid"],
+        made["pid"]
+    );
+    assert_eq!(queen.queen().get(&at("/g/a")).await.expect(200)["spec"]["command"], "/bin/sh");
+    eventually(secs(5), async || {
+        let logs = queen.queen().get(&at("/g/a/logs?tail=1")).await.text;
+        if logs == "hello\n" { Ok(()) } else { Err(logs) }
+    })
+    .await;
+    queen.queen().post(&at("/g/a/drain"), json!({})).await.expect(200);
+    queen.queen().post(&at("/g/a/restart"), json!({})).await.expect(200);
+    let bad = queen.queen().post(&at(""), json!({"group": "g"})).await;
+    assert_is_error(&bad, 422, "instance");
+    queen.queen().delete(&at("/g/a")).await.expect(200);
+    hive.hive().get("/v1/workers/g/a").await.expect(404);
+    let unknown = queen.queen().get("/v1/hives/nobody/workers").await;
+    assert_is_error(&unknown, 404, "nobody");
+}
+
+#[actix_web::test]
+async fn the_queen_passes_nothing_on_to_where_a_heartbeat_points() {
+    let site = Site::new();
+    let mut config = site.queen_config();
+    config["queen"]["hives"] = json!([{"id": "listed", "url": "http://127.0.0.1:9"}]);
+    let queen = site.start("queen", &config).await;
+    let beat = json!({
+        "hive": {"id": "elsewhere", "hostname": "169.254.169.254", "port": 80},
+        "timestamp": "2026-01-01T00:00:00Z", "workers": [],
+    });
+    queen.queen().post("/v1/hive-heartbeat", beat.clone()).await.expect(200);
+    let refused = queen.queen().get("/v1/hives/elsewhere/workers").await;
+    assert_is_error(&refused, 403, "[[queen.hives]]");
+    // The address of the configuration counts, whatever the hive says of itself.
+    let mut listed = beat;
+    listed["hive"]["id"] = json!("listed");
+    queen.queen().post("/v1/hive-heartbeat", listed).await.expect(200);
+    let gone = queen.queen().get("/v1/hives/listed/workers").await;
+    assert_is_error(&gone, 502, "127.0.0.1:9");
 }

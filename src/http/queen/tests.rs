@@ -26,7 +26,12 @@ macro_rules! app {
 }
 
 fn state() -> QueenState {
-    QueenState::start(RegistryConfig::default(), &actix::Arbiter::current(), |_| |_| ())
+    QueenState::start(
+        RegistryConfig::default(),
+        KnownHives::default(),
+        &actix::Arbiter::current(),
+        |_| |_| (),
+    )
 }
 
 fn beat(id: &str, seq: u64) -> Value {

@@ -1,0 +1,98 @@
+//! Admin calls for a hive, passed on to it: `/v1/hives/{id}/workers…` here is `/v1/workers…` there.
+//!
+//! Where a call goes is the operator's to say, not a heartbeat's: to the hives of the configuration, at
+//! the address given there. Only a hive on this very machine is taken as it comes.
+
+use super::QueenState;
+use crate::http::{error::HttpError, small_body};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header},
+    web,
+};
+use awc::Client;
+use std::{collections::HashMap, net::IpAddr};
+use tokio::time::Instant;
+
+/// Of the hive's answer, what is passed on beside the body.
+const HEADERS: [header::HeaderName; 3] = [header::CONTENT_TYPE, header::RETRY_AFTER, header::ALLOW];
+
+/// Hives that calls are passed on to, by id: where they are.
+#[derive(Clone, Debug, Default)]
+pub struct KnownHives(pub HashMap<String, String>);
+
+/// A client for one server thread. An answer may take as long as a worker's grace.
+pub(super) fn client() -> Client {
+    Client::builder().disable_timeout().disable_redirects().finish()
+}
+
+pub(super) async fn forward(
+    state: web::Data<QueenState>,
+    client: web::Data<Client>,
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+    payload: web::Payload,
+) -> Result<HttpResponse, HttpError> {
+    let (id, rest) = path.into_inner();
+    if !(rest.is_empty() || rest.starts_with('/')) {
+        return Err(HttpError::not_found(format!("there is no {:?} here", request.path())));
+    }
+    let hive = address_of(&state, &id)?;
+    // As it came: what is encoded stays encoded.
+    let raw = request.uri().path_and_query().map_or("", |path| path.as_str());
+    let call = raw.strip_prefix("/v1/hives/").and_then(|raw| raw.split_once('/'));
+    let call = call.map_or("workers", |(_, call)| call);
+    let mut passed_on = client.request(request.method().clone(), format!("{hive}/v1/{call}"));
+    if let Some(content_type) = request.headers().get(header::CONTENT_TYPE) {
+        passed_on = passed_on.insert_header((header::CONTENT_TYPE, content_type.clone()));
+    }
+    let answer = passed_on.send_body(small_body::read(payload).await?).await.map_err(|error| {
+        let message = format!("hive {id:?} does not answer at {hive}: {error}");
+        HttpError::new(StatusCode::BAD_GATEWAY, "hive_unreachable", message)
+    })?;
+    let mut response = HttpResponse::build(answer.status());
+    for name in HEADERS {
+        if let Some(value) = answer.headers().get(&name) {
+            response.insert_header((name, value.clone()));
+        }
+    }
+    Ok(response.streaming(answer))
+}
+
+fn address_of(state: &QueenState, id: &str) -> Result<String, HttpError> {
+    if let Some(url) = state.known_hives.0.get(id) {
+        return Ok(url.clone());
+    }
+    let found = state.reader.hive(id, Instant::now());
+    let hive = found.ok_or_else(|| HttpError::not_found(format!("no hive {id:?} is known")))?;
+    if is_loopback(&hive.info.hostname) {
+        let host = &hive.info.hostname;
+        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        return Ok(format!("http://{host}:{}", hive.info.port));
+    }
+    let message = format!(
+        "calls are not passed on to hive {id:?}: it is on another machine and not in the queen's [[queen.hives]]"
+    );
+    Err(HttpError::new(StatusCode::FORBIDDEN, "hive_not_listed", message))
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_taken_as_it_comes() {
+        for host in ["127.0.0.1", "127.8.8.8", "::1", "localhost"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in
+            ["10.0.0.1", "localhost.evil.example", "0.0.0.0", "169.254.169.254", "127.0.0.1.x"]
+        {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+}
