@@ -3,6 +3,7 @@
 //! Everything is checked before anything is bound or spawned, and everything that is wrong is
 //! reported at once. What comes out of here is plain data; the actors never see it whole.
 
+mod checks;
 mod hive;
 mod load;
 mod names;
@@ -12,6 +13,6 @@ pub mod worker;
 
 pub use hive::{AdminSettings, CgroupMode, CgroupSettings, HiveSettings, OnExit};
 pub use load::{Settings, SettingsError, load};
-pub use names::{hive_id, worker_name};
+pub use names::{hive_id, is_name, worker_name};
 pub use queen::QueenSettings;
 pub use reader::Problem;

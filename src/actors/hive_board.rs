@@ -3,7 +3,7 @@
 //! Two writers, each with its own half of an entry: the spawner says what a worker is, its monitor
 //! what it uses. A monitor's figures count only for the run that they were taken of.
 
-use super::monitor::Figures;
+use super::rates::Figures;
 use crate::{
     contract::{
         ExitRecord, GpuSource, Isolation, NodeStats, WorkerReport, WorkerSpec, WorkerState,

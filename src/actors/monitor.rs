@@ -1,12 +1,10 @@
 //! One worker's figures, taken on a tick of its own. Whatever happens to this actor or to what it
 //! reads happens to no other.
 
-mod rates;
-
-pub(crate) use rates::round;
-pub use rates::{Figures, figures};
-
-use super::hive_board::{HiveBoard, RunNumber, WorkerName};
+use super::{
+    hive_board::{HiveBoard, RunNumber, WorkerName},
+    rates::figures,
+};
 use crate::platform::sampler::{RawSample, Sample};
 use actix::prelude::*;
 use std::{

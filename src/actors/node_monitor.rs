@@ -1,6 +1,6 @@
 //! The machine's figures, on a tick of their own.
 
-use super::{hive_board::HiveBoard, monitor::round};
+use super::{hive_board::HiveBoard, rates::round};
 use crate::{
     contract::{GpuSource, NodeStats, SelfStats},
     platform::node::{NodeFigures, NodeReader, cpu_count, has_gpu_driver},

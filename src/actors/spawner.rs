@@ -8,6 +8,7 @@
 mod adopt;
 mod archive;
 mod effects;
+mod errors;
 pub mod lifecycle;
 mod messages;
 mod model;
@@ -21,9 +22,9 @@ mod runs;
 mod worker;
 
 pub use archive::Archive;
+pub use errors::{SpawnRefusal, WorkerCommandError};
 pub use messages::{
-    DrainWorker, Reload, RestartWorker, ResumeWorker, Shutdown, SpawnRefusal, SpawnWorker,
-    StopWorker, WorkerCommandError,
+    DrainWorker, Reload, RestartWorker, ResumeWorker, Shutdown, SpawnWorker, StopWorker,
 };
 pub use record::Origin;
 pub use run::{LaunchError, base_environment, chain as error_chain};

@@ -11,7 +11,7 @@ mod validate;
 pub use body::{BODY_LIMIT, BODY_TIMEOUT};
 pub use forward::KnownHives;
 pub use scan::{DEPTH_LIMIT, OBJECTS_LIMIT};
-pub use validate::{Invalid, WORKERS_LIMIT, is_name, validate};
+pub use validate::{Invalid, WORKERS_LIMIT, validate};
 
 use super::{
     error::HttpError,

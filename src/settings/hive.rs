@@ -1,7 +1,7 @@
 //! `[hive]`
 
 use super::{
-    load::{bind, refuse_unless_empty},
+    checks::{bind, refuse_unless_empty},
     names,
     reader::{Findings, Table},
     worker,

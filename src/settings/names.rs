@@ -25,12 +25,17 @@ const RESERVED_SUFFIXES: [&str; 11] = [
     ".timer",
 ];
 
-/// A hive's id: `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`.
-pub fn hive_id(text: &str) -> Result<String, String> {
+/// `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`
+pub fn is_name(text: &str) -> bool {
     let mut bytes = text.bytes();
-    let starts_well = bytes.next().is_some_and(|b| b.is_ascii_alphanumeric());
-    let goes_on_well = bytes.all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-    if starts_well && goes_on_well && text.len() <= NAME_MAX {
+    text.len() <= NAME_MAX
+        && bytes.next().is_some_and(|b| b.is_ascii_alphanumeric())
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
+/// A hive's id: any name.
+pub fn hive_id(text: &str) -> Result<String, String> {
+    if is_name(text) {
         return Ok(text.to_owned());
     }
     Err("must be 1 to 64 letters, digits, '.', '_' or '-', starting with a letter or digit".into())

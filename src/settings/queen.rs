@@ -1,7 +1,7 @@
 //! `[queen]`
 
 use super::{
-    load::{bind, refuse_unless_empty},
+    checks::{bind, refuse_unless_empty},
     reader::{Findings, Table},
 };
 use std::{collections::HashMap, net::SocketAddr, time::Duration};

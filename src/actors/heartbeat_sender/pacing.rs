@@ -1,7 +1,7 @@
 //! When the next heartbeat is due: pure, so that a test owns the clock.
 //!
 //! One is in flight at most. Each interval has one; an event brings the next one forward, but not
-//! closer than a tenth of a second to the last. After ten failures in a row the interval grows,
+//! closer than a tenth of a second to the last that an event brought. After ten failures in a row the interval grows,
 //! jittered, to five seconds at most, and is back at the first success.
 
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ pub struct Pacing {
     interval: Duration,
     regular: Instant,
     last: Option<Instant>,
+    last_for_event: Option<Instant>,
     in_flight: bool,
     event: bool,
     failures: u32,
@@ -34,6 +35,7 @@ impl Pacing {
             interval,
             regular: now,
             last: None,
+            last_for_event: None,
             in_flight: false,
             event: false,
             failures: 0,
@@ -46,12 +48,12 @@ impl Pacing {
         if self.in_flight {
             return None;
         }
-        let soonest = self.last.map(|last| last + EVENT_SPACING.min(self.interval));
         let mut due = self.regular;
         if self.event && self.failures == 0 {
-            due = soonest.map_or(due, |soonest| soonest.min(due));
+            let soonest = self.last_for_event.map(|last| last + EVENT_SPACING);
+            let at_once = soonest.or(self.last).unwrap_or(due);
+            due = due.min(at_once);
         }
-        due = soonest.map_or(due, |soonest| soonest.max(due));
         Some(self.not_before.map_or(due, |not_before| due.max(not_before)))
     }
 
@@ -62,6 +64,9 @@ impl Pacing {
 
     /// One is on its way.
     pub fn sent(&mut self, now: Instant) {
+        if now < self.regular {
+            self.last_for_event = Some(now);
+        }
         self.in_flight = true;
         self.event = false;
         self.last = Some(now);
@@ -115,11 +120,13 @@ mod tests {
         pacing.succeeded();
         assert_eq!(pacing.due(), Some(start + SECOND));
         pacing.event();
-        assert_eq!(pacing.due(), Some(start + EVENT_SPACING));
-        let later = start + Duration::from_millis(300);
-        pacing.sent(later);
+        assert_eq!(pacing.due(), Some(start), "at once, also right after a regular one");
+        let first = start + Duration::from_millis(300);
+        pacing.sent(first);
         pacing.succeeded();
         assert_eq!(pacing.due(), Some(start + SECOND), "the tick keeps its phase");
+        pacing.event();
+        assert_eq!(pacing.due(), Some(first + EVENT_SPACING));
     }
 
     #[test]
@@ -162,11 +169,17 @@ mod tests {
         ) {
             let mut now = Instant::now();
             let mut pacing = Pacing::new(SECOND, now);
-            let mut last: Option<Instant> = None;
+            let (mut last, mut brought): (Option<Instant>, Vec<Instant>) = (None, Vec::new());
+            let start = now;
             for (success, event, took) in steps {
                 if event { pacing.event(); }
                 now = now.max(pacing.due().unwrap());
-                prop_assert!(last.is_none_or(|last| now - last >= EVENT_SPACING));
+                let regular = (now - start).as_nanos().is_multiple_of(SECOND.as_nanos());
+                if !regular && pacing.failures() == 0 {
+                    brought.push(now);
+                    let window = brought.iter().filter(|at| now - **at < SECOND).count();
+                    prop_assert!(window <= 10 + 1, "{window} in a second");
+                }
                 prop_assert!(last.is_none_or(|last| now - last <= SLOWEST + Duration::from_secs(3)));
                 last = Some(now);
                 pacing.sent(now);

@@ -69,48 +69,14 @@ impl SpawnerActor {
         let main =
             record.main.or_else(|| find_marked(&record.run_id, &self.table)).filter(|_| same_boot);
         let running = main.filter(Identity::is_running);
-        let held = running.and_then(|main| {
-            let fd = main.open().ok()?;
-            Some((main, Rc::new(ProcessWatch::new(main, fd).ok()?)))
-        });
-        match held {
-            Some((main, watch)) => {
-                tracing::info!(worker = %name, pid = main.pid, "adopted");
-                let run = Run {
-                    main,
-                    watch: Some(watch),
-                    tracker: SharedTracker::new(Some(main), record.run_id.as_str()),
-                    cgroup,
-                    limits_applied: record.limits_applied,
-                    run_id: record.run_id,
-                    adopted: true,
-                };
-                let number = self.next_run();
-                self.take_run(name, number, run, ctx);
-                self.publish(name);
-                self.monitor(name, ctx);
-                self.resume_probes(name, ctx);
-            }
-            None => match main {
-                Some(main) => self.bury(name, main, record, cgroup, ctx),
-                None => self.replace(name, record.run_id, cgroup, ctx),
-            },
-        }
-    }
-
-    /// It died while no hive looked. How is not known any more, but it is a death like any other.
-    fn bury(
-        &mut self,
-        name: &WorkerName,
-        main: Identity,
-        record: RunRecord,
-        cgroup: Option<RunCgroup>,
-        ctx: &mut Context<Self>,
-    ) {
-        tracing::info!(worker = %name, pid = main.pid, "died while no hive looked");
+        let watch =
+            running.and_then(|main| ProcessWatch::new(main, main.open().ok()?).ok()).map(Rc::new);
+        let Some(main) = main else { return self.replace(name, record.run_id, cgroup, ctx) };
+        let runs = watch.is_some();
+        tracing::info!(worker = %name, pid = main.pid, runs, "found again");
         let run = Run {
             main,
-            watch: None,
+            watch,
             tracker: SharedTracker::new(Some(main), record.run_id.as_str()),
             cgroup,
             limits_applied: record.limits_applied,
@@ -118,7 +84,13 @@ impl SpawnerActor {
             adopted: true,
         };
         let number = self.next_run();
+        // One that died while no hive looked ends here: how is not known, but it is a death like any other.
         self.take_run(name, number, run, ctx);
+        if runs {
+            self.publish(name);
+            self.monitor(name, ctx);
+            self.resume_probes(name, ctx);
+        }
     }
 
     /// The machine was booted, or its process was never made: what may be left of it goes first.

@@ -2,6 +2,7 @@
 
 use super::{
     SpawnerActor, WORKERS_MAX,
+    errors::{SpawnRefusal, WorkerCommandError},
     lifecycle::{Event, Goal, Phase},
     record::Origin,
     run::LaunchError,
@@ -10,45 +11,7 @@ use super::{
 use crate::{actors::hive_board::WorkerName, contract::WorkerSpec};
 use actix::prelude::*;
 use std::{sync::Arc, time::Duration};
-use thiserror::Error;
 use tokio::sync::oneshot;
-
-/// Why a worker was not made.
-#[derive(Debug, Error)]
-pub enum SpawnRefusal {
-    /// There is one of this name.
-    #[error("there is a worker {0} already")]
-    Exists(WorkerName),
-    /// The hive has as many as it takes.
-    #[error("this hive has {WORKERS_MAX} workers, which is the most it takes")]
-    TooMany,
-    /// The hive is ending.
-    #[error("this hive is ending and takes no new workers")]
-    Ending,
-    /// It could not be started.
-    #[error("{}", .0.chain())]
-    Launch(Arc<LaunchError>),
-}
-
-/// Why something was not done to a worker.
-#[derive(Debug, Error)]
-pub enum WorkerCommandError {
-    /// There is none of this name.
-    #[error("there is no worker {0}")]
-    Unknown(WorkerName),
-    /// Its state does not allow it.
-    #[error("worker {0} is {1}, which does not allow this")]
-    WrongState(WorkerName, &'static str),
-    /// It was found running, and nobody knows how it was started.
-    #[error("worker {0} was found running and has no spec to start it from")]
-    NoSpec(WorkerName),
-    /// It could not be started.
-    #[error("{}", .0.chain())]
-    Launch(Arc<LaunchError>),
-    /// Something else was asked of it meanwhile.
-    #[error("something else was asked of the worker meanwhile")]
-    Overtaken,
-}
 
 /// Make a worker. Answered when its process runs.
 #[derive(Debug, Message)]

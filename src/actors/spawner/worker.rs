@@ -1,8 +1,8 @@
 //! One worker as its spawner holds it.
 
 use super::{
+    errors::WorkerCommandError,
     lifecycle::{Lifecycle, Next, Phase},
-    messages::WorkerCommandError,
     model::{ModelNames, detect},
     record::{Origin, RunRecord, WorkerRecord},
     run::LaunchError,

@@ -1,6 +1,6 @@
 //! What the queen's query strings may say.
 
-use super::validate::{TEXT_LIMIT, is_name};
+use super::validate::TEXT_LIMIT;
 use crate::{
     actors::registry::WorkerFilter,
     contract::WorkerState,
@@ -8,6 +8,7 @@ use crate::{
         error::HttpError,
         query::{bad_value, pairs, parsed},
     },
+    settings::is_name,
 };
 use std::time::Duration;
 

@@ -4,6 +4,7 @@
 use crate::contract::{
     ExitRecord, GpuStats, HiveHeartbeat, HiveInfo, LifecycleEvent, NodeStats, WorkerReport,
 };
+use crate::settings::is_name;
 use std::{collections::HashSet, fmt};
 
 /// Workers of one heartbeat.
@@ -18,8 +19,6 @@ pub(super) const ALIASES_LIMIT: usize = 64;
 pub(super) const PIDS_LIMIT: usize = 65_536;
 /// Lines of a log tail.
 pub(super) const LOG_TAIL_LIMIT: usize = 64;
-/// Longest name of a hive, group or instance.
-pub(super) const NAME_LIMIT: usize = 64;
 /// Longest name of a host.
 pub(super) const HOSTNAME_LIMIT: usize = 253;
 /// The slowest that a hive may say it sends, ms.
@@ -42,14 +41,6 @@ pub struct Invalid {
 }
 
 type Check = Result<(), Invalid>;
-
-/// Whether a text may name a hive, a group or an instance.
-pub fn is_name(text: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    text.len() <= NAME_LIMIT
-        && text.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric)
-        && text.bytes().all(inner)
-}
 
 /// Whether the heartbeat may be stored.
 pub fn validate(heartbeat: &HiveHeartbeat) -> Check {
