@@ -5,8 +5,12 @@
 //! directory is gone. The open cannot hang on a FIFO in the file's place, and a file that is not
 //! regular is refused.
 
-use rustix::fs::{FileType, Mode, OFlags, fstat, open};
-use std::{cell::RefCell, fs::File, io, os::unix::fs::FileExt, path::Path};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{FileType, Mode, OFlags, fstat, open},
+    io::Errno,
+};
+use std::{cell::RefCell, fs::File, io, os::unix::fs::FileExt, path::Path, time::Duration};
 
 /// No file that is sampled is larger; what is beyond is cut off, bytes.
 pub const READ_MAX: usize = 1 << 20;
@@ -40,6 +44,16 @@ impl KeptFile {
     /// Reads all of it, from its start, and hands it to `look` as text.
     pub fn read<T>(&self, look: impl FnOnce(&str) -> T) -> io::Result<T> {
         BUFFER.with_borrow_mut(|buffer| self.fill(buffer).map(look))
+    }
+
+    /// Waits until the kernel says that the file has changed since it was last read, or the time is up.
+    pub fn wait_for_change(&self, at_most: Duration) -> io::Result<()> {
+        let timeout = Timespec::try_from(at_most).map_err(io::Error::other)?;
+        let mut files = [PollFd::new(&self.0, PollFlags::PRI)];
+        match poll(&mut files, Some(&timeout)) {
+            Err(Errno::INTR) => Ok(()),
+            other => Ok(other.map(|_| ())?),
+        }
     }
 
     fn fill<'b>(&self, buffer: &'b mut Vec<u8>) -> io::Result<&'b str> {

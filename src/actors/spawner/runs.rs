@@ -91,7 +91,7 @@ impl SpawnerActor {
             run_id,
             adopted: false,
         };
-        tracing::info!(worker = %name, pid = main.pid, limits_applied = ?run.limits_applied, "started");
+        tracing::info!(worker = %name, pid = main.pid, limits_applied = run.limits_applied, "started");
         self.take_run(name, number, run, ctx);
         let Some(worker) = self.workers.get_mut(name) else { return };
         worker.unproven = false;
@@ -194,8 +194,8 @@ impl SpawnerActor {
             next,
         };
         tracing::info!(
-            worker = %name, code = ?record.code, signal = record.signal, next = ?record.next,
-            oom_killed = ?record.oom_killed, uptime_s = record.uptime_s, "ended"
+            worker = %name, code = record.code, signal = record.signal, next = ?record.next,
+            oom_killed = record.oom_killed, uptime_s = record.uptime_s, "ended"
         );
         worker.last_exit = Some(Arc::new(record));
         cancel_timers(worker, ctx);

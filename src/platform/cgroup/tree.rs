@@ -2,7 +2,10 @@
 //! each run of a worker, so that its peaks and counts are that run's own.
 
 use super::parse::oom_kills;
-use crate::platform::{kept_file::read_once, limits::CPU_PERIOD_USEC};
+use crate::platform::{
+    kept_file::{KeptFile, read_once},
+    limits::CPU_PERIOD_USEC,
+};
 use rustix::fs::{FlockOperation, flock};
 use std::{
     fs::{self, File},
@@ -208,22 +211,21 @@ impl RunCgroup {
             }
             other => other.map_err(CgroupError::at("write", &file))?,
         }
-        let deadline = Instant::now() + EMPTY_WITHIN;
-        while self.is_populated() {
-            if Instant::now() > deadline {
-                let late = io::Error::new(io::ErrorKind::TimedOut, "processes are left");
-                return Err(CgroupError::at("empty", &self.path)(late));
-            }
-            // The kernel tells of this only through inotify, for which a millisecond is not worth it.
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Ok(())
+        self.wait_until_empty().map_err(CgroupError::at("empty", &self.path))
     }
 
-    /// Whether a process is in it or below.
-    pub fn is_populated(&self) -> bool {
-        let events = read_once(&self.path.join("cgroup.events"));
-        events.is_ok_and(|text| text.lines().any(|line| line == "populated 1"))
+    /// The kernel tells when the last process has left.
+    fn wait_until_empty(&self) -> io::Result<()> {
+        let deadline = Instant::now() + EMPTY_WITHIN;
+        let events = KeptFile::open(&self.path.join("cgroup.events"))?;
+        while events.read(|text| text.lines().any(|line| line == "populated 1"))? {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "processes are left"));
+            }
+            events.wait_for_change(left)?;
+        }
+        Ok(())
     }
 
     /// Removes it and what is below. That it is not there is no error.
