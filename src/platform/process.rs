@@ -15,7 +15,7 @@ mod tree;
 pub use children::{adopt_orphans, reap_orphans};
 pub use clock::{boot_id, since_boot};
 pub use exit::{ExitStatus, ProcessWatch, signal_name};
-pub use identity::Identity;
+pub use identity::{Identity, kill_and_wait};
 pub use marker::{MarkerCache, RUN_MARKER, marker_of};
 pub use reader::{TreeFigures, TreeReader, Wanted};
 pub use shim::{SHIM_ARGUMENT, run_shim};

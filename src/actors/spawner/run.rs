@@ -11,11 +11,10 @@ use crate::{
         log_file::LogFile,
         process::{
             ExecPlan, RUN_MARKER, SharedTracker, SpawnError, SpawnStage, Spawned, TableCache,
-            reap_orphans, spawn,
+            kill_and_wait, reap_orphans, spawn,
         },
     },
 };
-use rustix::process::Signal;
 use std::{
     collections::BTreeMap,
     fmt, io,
@@ -289,15 +288,12 @@ fn kill_followed(tracker: &SharedTracker, processes: &TableCache) -> Result<(), 
         if running.is_empty() {
             return Ok(());
         }
-        for identity in &running {
-            let _ = identity.signal(Signal::KILL);
-        }
-        if Instant::now() > deadline {
+        let left_time = deadline.saturating_duration_since(Instant::now());
+        if left_time.is_zero() {
             let left = format!("{} processes are left", running.len());
             return Err(failed(io::Error::new(io::ErrorKind::TimedOut, left)));
         }
-        // Nobody tells when the last of several strangers is gone.
-        std::thread::sleep(Duration::from_millis(1));
+        kill_and_wait(&running, left_time);
     }
 }
 

@@ -1,9 +1,16 @@
 //! A process by PID and start time. PIDs are used again, the pair is not within one boot.
 
 use super::{clock, table::ProcessEntry};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
 use serde::{Deserialize, Serialize};
-use std::{io, os::fd::OwnedFd, time::Duration};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
 
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -51,6 +58,21 @@ impl Identity {
     }
 }
 
+/// Kills all of these, and returns when they have ended or the time is up.
+pub fn kill_and_wait(processes: &[Identity], at_most: Duration) {
+    let deadline = Instant::now() + at_most;
+    // All are signalled before any is waited for; one that cannot be opened has ended.
+    let held: Vec<OwnedFd> = processes.iter().filter_map(|process| process.open().ok()).collect();
+    for pidfd in &held {
+        let _ = pidfd_send_signal(pidfd, Signal::KILL);
+    }
+    for pidfd in &held {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Ok(timeout) = Timespec::try_from(left) else { return };
+        let _ = poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&timeout));
+    }
+}
+
 fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
         || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
@@ -68,5 +90,16 @@ mod tests {
         let other = Identity { start_ticks: me.start_ticks + 1, ..me };
         assert!(!other.is_running() && other.open().is_err());
         assert!(other.signal(Signal::TERM).is_ok(), "it must not reach this process");
+    }
+
+    #[test]
+    fn the_killed_have_ended_when_it_returns_and_the_gone_are_not_waited_for() {
+        let mut sleeper = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let sleeping = Identity::of(sleeper.id()).unwrap();
+        let gone = Identity { start_ticks: sleeping.start_ticks + 1, ..sleeping };
+        let start = Instant::now();
+        kill_and_wait(&[gone, sleeping], Duration::from_secs(10));
+        assert!(!sleeping.is_running() && start.elapsed() < Duration::from_secs(5));
+        sleeper.wait().unwrap();
     }
 }
