@@ -1,10 +1,12 @@
 //! Everything that lives and reacts: one actor each, with the pure decisions it acts on beside it.
 
+pub mod fleet;
 pub mod heartbeat_sender;
 pub mod hive_board;
 pub mod log_keeper;
 pub mod monitor;
 pub mod node_monitor;
+pub mod placement;
 pub mod rates;
 pub mod registry;
 pub mod spawner;

@@ -7,6 +7,7 @@
 mod event;
 mod heartbeat;
 mod node;
+mod schedule;
 mod stream;
 mod view;
 mod worker;
@@ -14,6 +15,9 @@ mod worker;
 pub use event::{EventKind, ExitRecord, LifecycleEvent};
 pub use heartbeat::{HealthStatus, HiveHeartbeat, HiveInfo, OperationalStatus};
 pub use node::{GpuSource, GpuStats, NodeStats, SelfStats};
+pub use schedule::{
+    Explained, Explanation, Rejection, RenewRequest, ScheduleRequest, Scheduled, Unscheduled,
+};
 pub use stream::{HiveTelemetry, QueenHeartbeat, Snapshot, StreamLifecycle, StreamLifecycleKind};
 pub use view::{
     Ack, ApiError, Capabilities, CgroupCapability, Device, ErrorBody, Freshness, Health,

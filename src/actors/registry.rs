@@ -6,24 +6,20 @@
 
 mod acceptance;
 mod events;
-#[cfg(test)]
-pub(crate) mod fixtures;
-mod freshness;
 mod history;
 mod intake;
-mod query;
 mod reader;
-mod record;
 mod table;
 
-pub use freshness::{freshness, takes_work};
 pub use intake::{INTAKE_BYTES, INTAKE_WAITING, Intake, IntakeFull, Load};
-pub use query::{WorkerFilter, free_vram_mb, serves};
 pub use reader::RegistryReader;
-pub use record::HiveRecord;
 pub use table::{HIVES_LIMIT, Outcome, WORKERS_LIMIT};
 
-use super::sse_broadcaster::{SseBroadcaster, StreamEvent, StreamStats};
+use super::{
+    fleet::FreshnessLimits,
+    placement::Placement,
+    sse_broadcaster::{SseBroadcaster, StreamEvent, StreamStats},
+};
 use crate::contract::HiveHeartbeat;
 use actix::prelude::*;
 use std::{sync::Arc, time::Duration};
@@ -38,12 +34,8 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 /// The settings of the registry, as plain values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistryConfig {
-    /// Without a heartbeat for this long, or for three of its intervals if those are longer, a hive is degraded.
-    pub degraded_after: Duration,
-    /// Without a heartbeat for this long a hive is down.
-    pub down_after: Duration,
-    /// Without a heartbeat for this long a hive is forgotten, with its workers.
-    pub evict_after: Duration,
+    /// Where each standing of a hive begins.
+    pub limits: FreshnessLimits,
     /// How far back each worker's history is kept.
     pub history: Duration,
     /// Bytes for all history.
@@ -55,9 +47,7 @@ pub struct RegistryConfig {
 impl Default for RegistryConfig {
     fn default() -> Self {
         Self {
-            degraded_after: Duration::from_secs(3),
-            down_after: Duration::from_secs(10),
-            evict_after: Duration::from_secs(90),
+            limits: FreshnessLimits::default(),
             history: Duration::from_secs(300),
             history_bytes: 256 << 20,
             queen_heartbeat_interval: Duration::from_millis(2_500),
@@ -93,14 +83,16 @@ pub struct RegistryActor {
 }
 
 impl RegistryActor {
-    /// An empty registry that tells `stream` what happens; `stats` are that stream's.
+    /// An empty registry that tells `placement` what there is and `stream` what happens; `stats` are
+    /// that stream's.
     pub fn new(
         config: RegistryConfig,
+        placement: Placement,
         stream: Addr<SseBroadcaster>,
         stats: Arc<StreamStats>,
     ) -> Self {
         let queen_heartbeat_interval = config.queen_heartbeat_interval.max(SHORTEST_INTERVAL);
-        let table = Table::new(config, Instant::now());
+        let table = Table::new(config, placement, Instant::now());
         Self { reader: table.reader(), table, stream, stats, queen_heartbeat_interval }
     }
 

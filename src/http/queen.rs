@@ -5,6 +5,7 @@ mod forward;
 mod heartbeat;
 mod params;
 mod scan;
+mod schedule;
 mod stream;
 mod validate;
 
@@ -19,6 +20,7 @@ use super::{
 };
 use crate::{
     actors::{
+        placement::{Placement, PlacementActor},
         registry::{Intake, RegistryActor, RegistryConfig, RegistryReader},
         sse_broadcaster::{CloseStreams, SseBroadcaster, StreamStats},
         supervise::{ActorExit, start_guarded},
@@ -43,6 +45,8 @@ pub struct QueenState {
     pub stream_stats: Arc<StreamStats>,
     /// What heartbeats may hold at once.
     pub intake: Arc<Intake>,
+    /// Decides which worker takes a request.
+    pub placement: Placement,
     /// Hives that admin calls are passed on to.
     pub known_hives: Arc<KnownHives>,
     /// When the queen started.
@@ -54,6 +58,7 @@ impl QueenState {
     /// that name ends.
     pub fn start<E>(
         config: RegistryConfig,
+        placement: Placement,
         known_hives: KnownHives,
         arbiter: &ArbiterHandle,
         on_exit: impl Fn(&'static str) -> E,
@@ -64,12 +69,19 @@ impl QueenState {
         let stream = SseBroadcaster::new();
         let stream_stats = stream.stats();
         let stream = start_guarded(arbiter, |_| stream, on_exit("event stream"));
-        let registry = RegistryActor::new(config, stream.clone(), Arc::clone(&stream_stats));
+        let registry = RegistryActor::new(
+            config,
+            placement.clone(),
+            stream.clone(),
+            Arc::clone(&stream_stats),
+        );
         let reader = registry.reader();
         let registry = start_guarded(arbiter, |_| registry, on_exit("registry"));
+        let sweeper = PlacementActor::new(placement.clone());
+        start_guarded(arbiter, |_| sweeper, on_exit("placement"));
         let (intake, started) = (Arc::default(), Instant::now());
         let known_hives = Arc::new(known_hives);
-        Self { reader, registry, stream, stream_stats, intake, known_hives, started }
+        Self { reader, registry, stream, stream_stats, intake, placement, known_hives, started }
     }
 
     /// Ends every stream, so that a graceful stop of the server does not wait for them.
@@ -89,6 +101,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(get("/v1/hives/{id}", hive))
         .service(get("/v1/workers", workers))
         .service(get("/v1/workers/{hive}/{group}/{instance}", worker))
+        .configure(schedule::configure)
         .service(get("/v1/history", history))
         .service(get("/v1/heartbeats/stream", stream::get))
         .service(get("/health", health))

@@ -2,7 +2,11 @@
 
 use super::{Server, StartupError, Vital, http_threads, serve};
 use crate::{
-    actors::registry::RegistryConfig,
+    actors::{
+        fleet::FreshnessLimits,
+        placement::{Placement, PlacementConfig},
+        registry::RegistryConfig,
+    },
     http::queen::{KnownHives, QueenState, configure},
     settings::QueenSettings,
 };
@@ -27,16 +31,20 @@ impl Queen {
         let address = listener.local_addr().unwrap_or(settings.bind);
         let arbiter = Arbiter::new();
         let config = RegistryConfig {
-            degraded_after: settings.degraded_after,
-            down_after: settings.down_after,
-            evict_after: settings.evict_after,
+            limits: FreshnessLimits {
+                degraded_after: settings.degraded_after,
+                down_after: settings.down_after,
+                evict_after: settings.evict_after,
+            },
             history: settings.history,
             history_bytes: settings.history_bytes,
             queen_heartbeat_interval: settings.queen_heartbeat_interval,
         };
         let state = {
             let known = KnownHives(settings.hives.clone());
-            QueenState::start(config, known, &arbiter.handle(), |name| vital.watch(name))
+            let placement =
+                Placement::new(PlacementConfig { limits: config.limits, queue_limit: 128 });
+            QueenState::start(config, placement, known, &arbiter.handle(), |name| vital.watch(name))
         };
         let server = serve(listener, http_threads(HTTP_THREADS_MAX), state.clone(), configure)
             .map_err(|source| StartupError::System("serve HTTP", source))?;

@@ -3,9 +3,10 @@
 //! A reader holds the map's lock only to take a shared record or to copy a history. Freshness is
 //! judged when it is asked for, so that a late hive is late at once, not at the next sweep.
 
-use super::{
-    HiveRecord, RegistryConfig, WorkerFilter, freshness::freshness, history::HistoryClock,
-    table::Hives,
+use super::{history::HistoryClock, table::Hives};
+use crate::actors::{
+    fleet::{FreshnessLimits, HiveRecord, WorkerFilter, freshness},
+    placement::Placement,
 };
 use crate::contract::{
     Freshness, HiveView, QueenHeartbeat, WorkerHistory, WorkerReport, WorkerState, WorkerView,
@@ -20,13 +21,19 @@ const HISTORY_POINTS_LIMIT: usize = 1_000_000;
 #[derive(Clone, Debug)]
 pub struct RegistryReader {
     hives: Arc<Hives>,
-    config: RegistryConfig,
+    placement: Placement,
+    limits: FreshnessLimits,
     clock: HistoryClock,
 }
 
 impl RegistryReader {
-    pub(super) fn new(hives: Arc<Hives>, config: RegistryConfig, clock: HistoryClock) -> Self {
-        Self { hives, config, clock }
+    pub(super) fn new(
+        hives: Arc<Hives>,
+        placement: Placement,
+        limits: FreshnessLimits,
+        clock: HistoryClock,
+    ) -> Self {
+        Self { hives, placement, limits, clock }
     }
 
     /// Every hive that is not yet to be forgotten, sorted by id.
@@ -56,20 +63,25 @@ impl RegistryReader {
         self.record(id, now).map(|(record, freshness)| record.view(freshness, now))
     }
 
-    /// `GET /v1/workers`
+    /// `GET /v1/workers`. Which they are is looked up in the placement's indexes, not by a look at all.
     pub fn workers(&self, filter: &WorkerFilter, now: Instant) -> Vec<WorkerView> {
-        let records = match &filter.hive {
-            Some(id) => self.record(id, now).into_iter().collect(),
-            None => self.records(now),
-        };
-        let mut views = Vec::new();
-        for (record, freshness) in &records {
-            let meant = record.workers.iter().filter(|w| filter.matches(&record.node, w));
-            let first = views.len();
-            views.extend(meant.map(|w| record.worker_view(w, *freshness, now)));
-            views[first..].sort_unstable_by(|a, b| name(&a.report).cmp(&name(&b.report)));
-        }
+        let mut views: Vec<_> = self
+            .placement
+            .select(filter)
+            .into_iter()
+            .filter_map(|(record, position)| {
+                let (record, freshness) = self.judged(record, now)?;
+                Some(record.worker_view(record.workers.get(position)?, freshness, now))
+            })
+            .collect();
+        views.sort_unstable_by(|a, b| name(&a.report).cmp(&name(&b.report)));
         views
+    }
+
+    /// A worker of that record as `GET /v1/workers` shows it.
+    pub fn view_of(&self, record: &HiveRecord, worker: &WorkerReport, now: Instant) -> WorkerView {
+        let standing = freshness(&self.limits, record.interval_ms, record.age(now));
+        record.worker_view(worker, standing.unwrap_or(Freshness::Down), now)
     }
 
     /// `GET /v1/workers/{hive}/{group}/{instance}`, with its whole history.
@@ -148,13 +160,13 @@ impl RegistryReader {
         record: Arc<HiveRecord>,
         now: Instant,
     ) -> Option<(Arc<HiveRecord>, Freshness)> {
-        let standing = freshness(&self.config, record.interval_ms, record.age(now))?;
+        let standing = freshness(&self.limits, record.interval_ms, record.age(now))?;
         Some((record, standing))
     }
 }
 
-fn name(worker: &WorkerReport) -> (&str, &str) {
-    (&worker.group, &worker.instance)
+fn name(worker: &WorkerReport) -> (Option<&str>, &str, &str) {
+    (worker.hive_id.as_deref(), &worker.group, &worker.instance)
 }
 
 fn worker_id(hive: &str, worker: &WorkerReport) -> String {
@@ -169,14 +181,14 @@ fn is_available(worker: &WorkerReport) -> bool {
 #[allow(clippy::unwrap_used, reason = "a test says what it expects")]
 mod tests {
     use super::*;
-    use crate::actors::registry::{
-        fixtures::{heartbeat, worker},
-        table::Table,
+    use crate::actors::{
+        fleet::fixtures::{heartbeat, worker},
+        registry::{RegistryConfig, table::Table},
     };
 
     fn known() -> (Table, RegistryReader, Instant) {
         let now = Instant::now();
-        let mut table = Table::new(RegistryConfig::default(), now);
+        let mut table = Table::new(RegistryConfig::default(), Placement::default(), now);
         let mut busy = worker("llm", "2");
         busy.gpu_util_pct = 50.0;
         table.store(heartbeat("b", vec![busy, worker("llm", "1")]), now);
@@ -192,7 +204,10 @@ mod tests {
         assert_eq!(ids, ["a", "b"]);
         let all = reader.workers(&WorkerFilter::default(), now);
         let names: Vec<_> = all.iter().map(|w| name(&w.report)).collect();
-        assert_eq!(names, [("sd", "1"), ("llm", "1"), ("llm", "2")]);
+        assert_eq!(
+            names,
+            [(Some("a"), "sd", "1"), (Some("b"), "llm", "1"), (Some("b"), "llm", "2")]
+        );
         let idle_on_b =
             WorkerFilter { hive: Some("b".into()), idle: Some(true), ..WorkerFilter::default() };
         assert_eq!(reader.workers(&idle_on_b, now).len(), 1);

@@ -5,14 +5,17 @@
 //! is the newest, which events passed, what standing was announced) is kept apart from it.
 
 use super::{
-    HiveRecord, RegistryConfig, RegistryReader,
+    RegistryConfig, RegistryReader,
     acceptance::{Lineage, Verdict},
     events::{EventGate, hive_event, worker_event},
-    freshness::freshness,
     history::{HistoryBudget, HistoryClock, Ring, carry_over},
 };
 use crate::{
-    actors::sse_broadcaster::StreamEvent,
+    actors::{
+        fleet::{HiveRecord, freshness},
+        placement::Placement,
+        sse_broadcaster::StreamEvent,
+    },
     contract::{Freshness, HiveHeartbeat, LifecycleEvent},
 };
 use dashmap::DashMap;
@@ -62,6 +65,7 @@ struct Ledger {
 /// See the module.
 pub(super) struct Table {
     config: RegistryConfig,
+    placement: Placement,
     hives: Arc<Hives>,
     ledgers: HashMap<Arc<str>, Ledger>,
     workers: usize,
@@ -71,11 +75,12 @@ pub(super) struct Table {
 
 impl Table {
     /// An empty one, started `now`.
-    pub(super) fn new(config: RegistryConfig, now: Instant) -> Self {
+    pub(super) fn new(config: RegistryConfig, placement: Placement, now: Instant) -> Self {
         Self {
             clock: HistoryClock::new(now, config.history),
             budget: HistoryBudget::new(config.history_bytes),
             config,
+            placement,
             hives: Arc::default(),
             ledgers: HashMap::new(),
             workers: 0,
@@ -84,7 +89,12 @@ impl Table {
 
     /// A handle to read by.
     pub(super) fn reader(&self) -> RegistryReader {
-        RegistryReader::new(Arc::clone(&self.hives), self.config.clone(), self.clock)
+        RegistryReader::new(
+            Arc::clone(&self.hives),
+            self.placement.clone(),
+            self.config.limits,
+            self.clock,
+        )
     }
 
     /// Stores a heartbeat, if it counts, and says what the stream is to be told.
@@ -107,6 +117,7 @@ impl Table {
         let mut told = self.tell(&id, &record, verdict, events);
         let record = Arc::new(record);
         self.put(&record, now);
+        self.placement.observe(&record, now);
         told.push(StreamEvent::Telemetry(record));
         (Outcome::Stored, told)
     }
@@ -117,7 +128,7 @@ impl Table {
         let mut evicted = Vec::new();
         for entry in self.hives.iter() {
             let record = &entry.record;
-            let standing = freshness(&self.config, record.interval_ms, record.age(now));
+            let standing = freshness(&self.config.limits, record.interval_ms, record.age(now));
             let Some(ledger) = self.ledgers.get_mut(&record.id) else { continue };
             if ledger.announced != standing {
                 ledger.announced = standing;
@@ -221,6 +232,7 @@ impl Table {
 
     fn evict(&mut self, id: &str) {
         self.ledgers.remove(id);
+        self.placement.forget(id);
         if let Some((_, entry)) = self.hives.remove(id) {
             self.workers -= entry.record.workers.len();
             self.budget.rebook(bytes_of(&entry.rings), 0);

@@ -1,7 +1,7 @@
 //! What the stream tells, and how that looks on the wire: one `text/event-stream` frame an event.
 
 use crate::{
-    actors::registry::HiveRecord,
+    actors::fleet::HiveRecord,
     contract::{QueenHeartbeat, StreamLifecycle},
 };
 use bytes::Bytes;

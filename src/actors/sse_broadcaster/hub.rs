@@ -11,7 +11,7 @@ use super::{
     stats::StreamStats,
 };
 use crate::{
-    actors::registry::HiveRecord,
+    actors::fleet::HiveRecord,
     contract::{Freshness, Snapshot, StreamLifecycleKind},
 };
 use bytes::Bytes;

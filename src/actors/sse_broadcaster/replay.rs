@@ -88,8 +88,8 @@ impl Replay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actors::registry::HiveRecord;
-    use crate::actors::registry::fixtures::{heartbeat, worker};
+    use crate::actors::fleet::HiveRecord;
+    use crate::actors::fleet::fixtures::{heartbeat, worker};
     use proptest::prelude::*;
     use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 use super::validate::TEXT_LIMIT;
 use crate::{
-    actors::registry::WorkerFilter,
+    actors::fleet::WorkerFilter,
     contract::WorkerState,
     http::{
         error::HttpError,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::actors::registry::fixtures::worker;
+use crate::actors::fleet::fixtures::worker;
 use proptest::prelude::*;
 
 fn clock(window_s: u64) -> HistoryClock {

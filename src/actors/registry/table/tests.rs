@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    actors::registry::fixtures::{heartbeat, numbered, worker},
+    actors::fleet::fixtures::{heartbeat, numbered, worker},
     contract::{EventKind, StreamLifecycleKind, WorkerState},
 };
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 fn table() -> (Table, Instant) {
     let now = Instant::now();
-    (Table::new(RegistryConfig::default(), now), now)
+    (Table::new(RegistryConfig::default(), Placement::default(), now), now)
 }
 
 fn kinds(told: &[StreamEvent]) -> Vec<StreamLifecycleKind> {
@@ -123,7 +123,7 @@ proptest! {
     ) {
         let start = Instant::now();
         let config = RegistryConfig { history_bytes: bytes, ..RegistryConfig::default() };
-        let (mut table, mut now) = (Table::new(config, start), start);
+        let (mut table, mut now) = (Table::new(config, Placement::default(), start), start);
         for (hive, workers, wait) in steps {
             now += Duration::from_millis(wait);
             let workers = (0..workers).map(|i| worker("g", &i.to_string())).collect();

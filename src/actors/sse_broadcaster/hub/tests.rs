@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::actors::{
-    registry::fixtures::{heartbeat, worker},
+    fleet::fixtures::{heartbeat, worker},
     sse_broadcaster::client::{CLIENT_PATIENCE, CLIENT_QUEUE},
 };
 use crate::contract::StreamLifecycle;

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::unwrap_in_result, reason = "a test says what it expects")]
 
 use super::*;
-use crate::actors::registry::fixtures::{heartbeat, worker};
+use crate::actors::fleet::fixtures::{heartbeat, worker};
 use proptest::prelude::*;
 
 fn valid() -> HiveHeartbeat {

@@ -1,40 +1,68 @@
 //! How recently a hive was heard of, and what follows from it. Pure: an age goes in, a judgement
 //! comes out; whose clock it is, is the caller's business (always the queen's own monotonic one).
 
-use super::RegistryConfig;
 use crate::contract::{Freshness, OperationalStatus};
 use std::time::Duration;
 
 /// A hive is late only after this many of its own intervals.
 const INTERVALS_BEFORE_DEGRADED: u32 = 3;
 
+/// Where each standing of a hive begins, counted from its last heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FreshnessLimits {
+    /// Without a heartbeat for this long, or for three of its intervals if those are longer, a hive is degraded.
+    pub degraded_after: Duration,
+    /// Without a heartbeat for this long a hive is down.
+    pub down_after: Duration,
+    /// Without a heartbeat for this long a hive is forgotten, with its workers.
+    pub evict_after: Duration,
+}
+
+impl Default for FreshnessLimits {
+    fn default() -> Self {
+        Self {
+            degraded_after: Duration::from_secs(3),
+            down_after: Duration::from_secs(10),
+            evict_after: Duration::from_secs(90),
+        }
+    }
+}
+
 /// The standing of a hive not heard of for `age`; `None`: long enough to be forgotten.
 pub fn freshness(
-    config: &RegistryConfig,
+    limits: &FreshnessLimits,
     interval_ms: Option<u64>,
     age: Duration,
 ) -> Option<Freshness> {
-    let own = Duration::from_millis(interval_ms.unwrap_or(0));
-    let late = config.degraded_after.max(own.saturating_mul(INTERVALS_BEFORE_DEGRADED));
-    if age >= config.evict_after {
+    if age >= limits.evict_after {
         None
-    } else if age >= config.down_after {
+    } else if age >= limits.down_after {
         Some(Freshness::Down)
-    } else if age >= late {
+    } else if age >= late_after(limits, interval_ms) {
         Some(Freshness::Degraded)
     } else {
         Some(Freshness::Healthy)
     }
 }
 
-/// Whether work may be placed on a hive: a healthy one, or one that went away on purpose and left
-/// its workers running, until that is too long ago.
-pub fn takes_work(freshness: Freshness, status: OperationalStatus, leaves_workers: bool) -> bool {
-    match freshness {
-        Freshness::Healthy => true,
-        Freshness::Degraded => status == OperationalStatus::Stopping && leaves_workers,
-        Freshness::Down => false,
+/// How long after its last heartbeat work may be placed on a hive: while it is healthy, or, if it went
+/// away on purpose and left its workers running, until it is down.
+pub fn takes_work_for(
+    limits: &FreshnessLimits,
+    interval_ms: Option<u64>,
+    status: OperationalStatus,
+    leaves_workers: bool,
+) -> Duration {
+    if status == OperationalStatus::Stopping && leaves_workers {
+        limits.down_after
+    } else {
+        late_after(limits, interval_ms).min(limits.down_after)
     }
+}
+
+fn late_after(limits: &FreshnessLimits, interval_ms: Option<u64>) -> Duration {
+    let own = Duration::from_millis(interval_ms.unwrap_or(0));
+    limits.degraded_after.max(own.saturating_mul(INTERVALS_BEFORE_DEGRADED))
 }
 
 #[cfg(test)]
@@ -43,7 +71,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn at(ms: u64, interval_ms: Option<u64>) -> Option<Freshness> {
-        freshness(&RegistryConfig::default(), interval_ms, Duration::from_millis(ms))
+        freshness(&FreshnessLimits::default(), interval_ms, Duration::from_millis(ms))
     }
 
     #[test]
@@ -67,11 +95,17 @@ mod tests {
 
     #[test]
     fn a_hive_that_left_its_workers_running_takes_work_until_it_is_down() {
+        let limits = FreshnessLimits::default();
         let stopping = OperationalStatus::Stopping;
-        assert!(takes_work(Freshness::Degraded, stopping, true));
-        assert!(!takes_work(Freshness::Down, stopping, true));
-        assert!(!takes_work(Freshness::Degraded, stopping, false));
-        assert!(!takes_work(Freshness::Degraded, OperationalStatus::Ready, true));
+        let ready = OperationalStatus::Ready;
+        let seconds = |interval_ms, status, leaves| {
+            takes_work_for(&limits, interval_ms, status, leaves).as_secs()
+        };
+        assert_eq!(seconds(None, stopping, true), 10);
+        assert_eq!(seconds(None, stopping, false), 3);
+        assert_eq!(seconds(None, ready, true), 3);
+        assert_eq!(seconds(Some(2_000), ready, true), 6);
+        assert_eq!(seconds(Some(60_000), ready, true), 10);
     }
 
     proptest! {

@@ -118,7 +118,7 @@ fn millis(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actors::registry::fixtures::{heartbeat, worker};
+    use crate::actors::fleet::fixtures::{heartbeat, worker};
 
     #[test]
     fn idle_is_derived_only_where_nobody_else_could_know_better() {

@@ -1,0 +1,266 @@
+//! What a heartbeat changes.
+
+use super::{HiveSeat, Ledger};
+use crate::actors::{
+    fleet::{HiveRecord, takes_work_for},
+    placement::{
+        Upstream, WorkerKey,
+        seat::{Facts, Seat, model_names},
+        vram::GpuRoom,
+    },
+};
+use crate::contract::WorkerReport;
+use std::{collections::HashMap, sync::Arc};
+use tokio::time::Instant;
+
+impl Ledger {
+    /// A hive told how its workers stand. What is to be looked at again: positions in its record.
+    pub(in crate::actors::placement) fn begin_observing(
+        &mut self,
+        record: &Arc<HiveRecord>,
+        now: Instant,
+    ) -> Vec<usize> {
+        let takes_work_until = record.received
+            + takes_work_for(
+                &self.config.limits,
+                record.interval_ms,
+                record.info.operational_status,
+                record.info.leaves_workers,
+            );
+        let all = (0..record.workers.len()).collect();
+        let Some(hive) = self.hives.get_mut(&record.id) else {
+            let seat = HiveSeat {
+                record: Arc::clone(record),
+                takes_work_until,
+                shut: false,
+                workers: vec![],
+            };
+            self.hives.insert(Arc::clone(&record.id), seat);
+            self.reseat_all(record, &[], now);
+            return all;
+        };
+        let was_shut = std::mem::replace(&mut hive.shut, false);
+        hive.takes_work_until = takes_work_until;
+        let before = std::mem::replace(&mut hive.record, Arc::clone(record));
+        if !same_workers(&before.workers, &record.workers) {
+            self.reseat_all(record, &before.workers, now);
+            return all;
+        }
+        if was_shut || before.node.gpus != record.node.gpus {
+            return all;
+        }
+        let pairs = before.workers.iter().zip(&record.workers).enumerate();
+        pairs.filter(|(_, (old, new))| differs(old, new)).map(|(position, _)| position).collect()
+    }
+
+    /// Those that are new get a seat, those that are gone lose theirs.
+    fn reseat_all(&mut self, record: &Arc<HiveRecord>, before: &[WorkerReport], now: Instant) {
+        let Some(hive) = self.hives.get_mut(&record.id) else { return };
+        let seats = std::mem::take(&mut hive.workers);
+        let mut known: HashMap<_, _> = before.iter().map(names).zip(seats).collect();
+        let mut workers = Vec::with_capacity(record.workers.len());
+        for (position, worker) in record.workers.iter().enumerate() {
+            let index = match known.remove(&names(worker)) {
+                Some(index) => index,
+                None => self.take_in(record, worker),
+            };
+            if let Some(seat) = self.seat_mut(index) {
+                seat.position = position;
+            }
+            workers.push(index);
+        }
+        for index in known.into_values() {
+            self.vacate(index, now);
+        }
+        if let Some(hive) = self.hives.get_mut(&record.id) {
+            hive.workers = workers;
+        }
+    }
+
+    fn take_in(&mut self, record: &HiveRecord, worker: &WorkerReport) -> u32 {
+        let index = self.vacant.pop().unwrap_or_else(|| {
+            self.seats.push(None);
+            u32::try_from(self.seats.len() - 1).unwrap_or(u32::MAX)
+        });
+        self.generation = self.generation.wrapping_add(1);
+        let key = WorkerKey { index, generation: self.generation };
+        let upstream = upstream_of(record, worker);
+        let facts = Facts::of(record, worker, &upstream.worker_id);
+        let mut seat = Seat::new(key, Arc::clone(&record.id), upstream, facts);
+        if let Some(rooms) = &seat.facts.rooms {
+            self.promises.enter(rooms, index);
+            seat.free_mb = Some(self.promises.free(rooms));
+        }
+        self.index.enter(&mut seat, &worker.group, &model_names(worker));
+        if let Some(place) = self.seats.get_mut(index as usize) {
+            *place = Some(seat);
+        }
+        index
+    }
+
+    fn vacate(&mut self, index: u32, now: Instant) {
+        self.end_run(index, now);
+        let Some(mut seat) = self.seats.get_mut(index as usize).and_then(Option::take) else {
+            return;
+        };
+        self.index.leave(&mut seat);
+        if let Some(rooms) = &seat.facts.rooms {
+            self.promises.leave(rooms, index);
+        }
+        if let Some(until) = seat.exclusion.until() {
+            self.exclusions.remove(&(until, index));
+        }
+        for waiter in seat.awaiting_quiet.drain(..) {
+            let _ = waiter.send(());
+        }
+        self.vacant.push(index);
+    }
+
+    /// A hive is forgotten, with its workers.
+    pub(in crate::actors::placement) fn forget(&mut self, id: &str, now: Instant) {
+        let Some(hive) = self.hives.remove(id) else { return };
+        for index in hive.workers {
+            self.vacate(index, now);
+        }
+    }
+
+    /// Looks again at these of the hive's workers.
+    pub(in crate::actors::placement) fn observe_workers(
+        &mut self,
+        record: &HiveRecord,
+        positions: &[usize],
+        now: Instant,
+    ) {
+        for position in positions {
+            let Some(worker) = record.workers.get(*position) else { continue };
+            let index = self.hives.get(&record.id).and_then(|hive| hive.workers.get(*position));
+            if let Some(index) = index.copied() {
+                self.observe_worker(index, record, worker, now);
+            }
+        }
+    }
+
+    fn observe_worker(
+        &mut self,
+        index: u32,
+        record: &HiveRecord,
+        worker: &WorkerReport,
+        now: Instant,
+    ) {
+        let Some(seat) = self.seat_mut(index) else { return };
+        let new = Facts::of(record, worker, &seat.upstream.worker_id);
+        let ended = new.ends_the_run_of(&seat.facts);
+        let before = std::mem::replace(&mut seat.facts, new);
+        if ended {
+            self.end_run(index, now);
+        }
+        self.rename(index, record, worker);
+        let Some(seat) = self.seats.get_mut(index as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        seat.tell_apart();
+        self.index.retell(index, (before.state, before.idle), seat);
+        self.refill(index, &before, now);
+        self.restand(index, now);
+    }
+
+    /// Its model or its URL changed.
+    fn rename(&mut self, index: u32, record: &HiveRecord, worker: &WorkerReport) {
+        let Some(seat) = self.seats.get_mut(index as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        if seat.upstream.url != worker.url.as_deref().unwrap_or_default() {
+            seat.upstream = upstream_of(record, worker);
+            seat.has_url = worker.url.is_some();
+        }
+        let models = model_names(worker);
+        if !seat.models.iter().map(|name| &**name).eq(models.iter().copied()) {
+            self.index.rename(seat, &models);
+        }
+    }
+
+    /// What memory is free, once what it took lately has redeemed what it was promised.
+    fn refill(&mut self, index: u32, before: &Facts, now: Instant) {
+        let Some(seat) = self.seat(index) else { return };
+        let rooms = seat.facts.rooms.clone().unwrap_or_default();
+        let old = before.rooms.as_deref().unwrap_or_default();
+        for room in &rooms {
+            let Some(was) = old.iter().find(|was| was.gpu == room.gpu) else { continue };
+            let mut grown = room.own_mb.saturating_sub(was.own_mb);
+            let ids = self.seat(index).map(|seat| seat.reservations.clone()).unwrap_or_default();
+            for id in ids.iter().take_while(|_| grown > 0).copied().collect::<Vec<_>>() {
+                if let Some(shares) = self.reservations.shares_mut(id) {
+                    grown = self.promises.redeem(shares, &room.gpu, grown);
+                }
+            }
+        }
+        if old.iter().map(|room| &room.gpu).ne(rooms.iter().map(|room| &room.gpu)) {
+            self.promises.leave(old, index);
+            self.promises.enter(&rooms, index);
+        }
+        self.refill_neighbours(&rooms, now);
+        self.refill_one(index);
+    }
+
+    /// All workers on these GPUs have other free memory now.
+    pub(super) fn refill_neighbours(&mut self, rooms: &[GpuRoom], now: Instant) {
+        for index in self.promises.neighbours(rooms) {
+            if self.refill_one(index) {
+                self.restand(index, now);
+            }
+        }
+    }
+
+    fn refill_one(&mut self, index: u32) -> bool {
+        let Some(seat) = self.seats.get_mut(index as usize).and_then(Option::as_mut) else {
+            return false;
+        };
+        let free = seat.facts.rooms.as_deref().map(|rooms| self.promises.free(rooms));
+        let changed = seat.free_mb != free;
+        self.index.refill(seat, free);
+        changed
+    }
+
+    /// All that was booked on the worker's run is void.
+    fn end_run(&mut self, index: u32, now: Instant) {
+        let Some(seat) = self.seat_mut(index) else { return };
+        seat.begin_run();
+        for id in std::mem::take(&mut seat.reservations) {
+            if let Some(gone) = self.reservations.remove(id) {
+                self.promises.withdraw(&gone.shares);
+            }
+        }
+        let rooms = self.seat(index).and_then(|seat| seat.facts.rooms.clone()).unwrap_or_default();
+        self.refill_neighbours(&rooms, now);
+    }
+}
+
+fn names(worker: &WorkerReport) -> (&str, &str) {
+    (&worker.group, &worker.instance)
+}
+
+fn same_workers(old: &[WorkerReport], new: &[WorkerReport]) -> bool {
+    old.len() == new.len() && old.iter().zip(new).all(|(a, b)| names(a) == names(b))
+}
+
+/// Whether anything that the placement looks at is another than it was. One that tells its load is
+/// always looked at, since what of it is ours changes here.
+fn differs(old: &WorkerReport, new: &WorkerReport) -> bool {
+    let key = |w: &WorkerReport| {
+        (w.state, w.pid, w.restarts, w.idle, w.slots, w.vram_mb, w.total_vram_mb, w.kv_cache_pct)
+    };
+    key(old) != key(new)
+        || new.requests_running.or(new.requests_waiting).is_some()
+        || old.requests_running.or(old.requests_waiting).is_some()
+        || old.gpu_util_pct.to_bits() != new.gpu_util_pct.to_bits()
+        || old.gpus != new.gpus
+        || old.model != new.model
+        || old.model_aliases != new.model_aliases
+        || old.url != new.url
+}
+
+fn upstream_of(record: &HiveRecord, worker: &WorkerReport) -> Arc<Upstream> {
+    let worker_id = format!("{}/{}/{}", record.id, worker.group, worker.instance);
+    let url = worker.url.as_deref().unwrap_or_default().trim_end_matches('/').to_owned();
+    Arc::new(Upstream { worker_id, url })
+}

@@ -1,0 +1,177 @@
+//! `POST /v1/schedule`, `GET /v1/schedule/explain` and `/v1/reservations/{id}`: the placement, asked by
+//! a program that goes to the worker itself.
+
+use super::{QueenState, scan::scan, validate::TEXT_LIMIT};
+use crate::{
+    actors::placement::{ReservationError, Reserved, ScheduleRefusal},
+    contract::{
+        ApiError, ErrorBody, Explanation, RenewRequest, ScheduleRequest, Scheduled, Unscheduled,
+    },
+    http::{
+        error::HttpError,
+        fallback::allow,
+        query::{bad_value, pairs, parsed},
+        small_body,
+    },
+    settings::is_name,
+};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header},
+    web,
+};
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// The longest that a slot is held without being renewed, ms.
+const TTL_MAX_MS: u64 = 3_600_000;
+/// Longest name of a session, bytes.
+const SESSION_LIMIT: usize = 256;
+/// What a caller is told to wait when nobody takes it, seconds.
+const RETRY_AFTER_S: u64 = 1;
+const EXPLAIN_KEYS: [&str; 5] = ["model", "vram_mb", "group", "session", "ttl_ms"];
+
+type State = web::Data<QueenState>;
+type Answer = Result<HttpResponse, HttpError>;
+
+/// Adds the routes.
+pub(super) fn configure(config: &mut web::ServiceConfig) {
+    config
+        .service(crate::http::fallback::post("/v1/schedule", schedule))
+        .service(crate::http::fallback::get("/v1/schedule/explain", explain))
+        .service(
+            web::resource("/v1/reservations/{id}")
+                .route(web::put().to(renew))
+                .route(web::delete().to(cancel))
+                .default_service(web::to(|request| allow("DELETE, PUT", request))),
+        );
+}
+
+async fn schedule(state: State, payload: web::Payload) -> Answer {
+    let request: ScheduleRequest = read(payload).await?;
+    check(&request)?;
+    match state.placement.schedule(&request) {
+        Ok(reserved) => answer(&state, &reserved),
+        Err(ScheduleRefusal::Nobody { rejected, omitted }) => Ok(nobody(rejected, omitted)),
+        Err(ScheduleRefusal::TooMany) => {
+            Err(HttpError::overloaded("too many reservations are held", RETRY_AFTER_S))
+        }
+    }
+}
+
+fn nobody(rejected: Vec<crate::contract::Rejection>, rejected_omitted: usize) -> HttpResponse {
+    let error = ApiError {
+        message: "no worker takes it now; \"rejected\" says why each does not".into(),
+        kind: "server_error".into(),
+        code: "no_worker".into(),
+    };
+    HttpResponse::ServiceUnavailable()
+        .insert_header((header::RETRY_AFTER, RETRY_AFTER_S))
+        .json(Unscheduled { error: ErrorBody { error }, rejected, rejected_omitted })
+}
+
+fn answer(state: &QueenState, reserved: &Reserved) -> Answer {
+    let gone = || HttpError::internal("the worker is gone");
+    let worker = reserved.record.workers.get(reserved.position).ok_or_else(gone)?;
+    let worker = state.reader.view_of(&reserved.record, worker, Instant::now());
+    Ok(HttpResponse::Ok().json(Scheduled {
+        reservation_id: reserved.id.to_string(),
+        worker,
+        url: reserved.url.clone(),
+        expires_in_ms: u64::try_from(reserved.expires_in.as_millis()).unwrap_or(u64::MAX),
+    }))
+}
+
+async fn explain(state: State, request: HttpRequest) -> Result<web::Json<Explanation>, HttpError> {
+    let mut asked = ScheduleRequest::default();
+    for (key, value) in pairs(request.query_string(), &EXPLAIN_KEYS)? {
+        match key.as_str() {
+            "model" => asked.model = Some(value),
+            "group" => asked.group = Some(value),
+            "session" => asked.session = Some(value),
+            "ttl_ms" => asked.ttl_ms = parsed(&key, &value, "a whole number of ms")?,
+            _ => asked.vram_mb = parsed(&key, &value, "a whole number of MiB")?,
+        }
+    }
+    check(&asked)?;
+    Ok(web::Json(state.placement.explain(&asked)))
+}
+
+async fn renew(state: State, path: web::Path<String>, payload: web::Payload) -> Answer {
+    let RenewRequest { ttl_ms } = read(payload).await?;
+    ttl_ms.map_or(Ok(()), check_ttl)?;
+    let id = id_of(&path)?;
+    let reserved = state.placement.renew(id, ttl_ms.map(Duration::from_millis));
+    answer(&state, &reserved.map_err(|error| reservation_error(error))?)
+}
+
+async fn cancel(state: State, path: web::Path<String>) -> Answer {
+    state.placement.cancel(id_of(&path)?).map_err(|error| reservation_error(error))?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+fn id_of(text: &str) -> Result<Uuid, HttpError> {
+    Uuid::parse_str(text).map_err(|_| reservation_error(ReservationError::Unknown))
+}
+
+/// 404 for one that is not known, 409 for one that cannot be used.
+pub(super) fn reservation_error(error: ReservationError) -> HttpError {
+    let code = match error {
+        ReservationError::Unknown => return HttpError::not_found(error.to_string()),
+        ReservationError::Used => "reservation_used",
+        ReservationError::OtherModel => "reservation_of_other_model",
+    };
+    HttpError::new(StatusCode::CONFLICT, code, error.to_string())
+}
+
+/// An empty body says nothing, as `{}` does.
+async fn read<T: DeserializeOwned + Default>(payload: web::Payload) -> Result<T, HttpError> {
+    let body = small_body::read(payload).await?;
+    if body.is_empty() {
+        return Ok(T::default());
+    }
+    let bad = |message: String| HttpError::bad_request("invalid_json", message);
+    scan(&body).map_err(|error| bad(error.to_string()))?;
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(bad("the body must be a JSON object".into()));
+    }
+    let mut json = serde_json::Deserializer::from_slice(&body);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| bad(error.to_string()));
+    json.end().map_err(|error| bad(error.to_string()))?;
+    value
+}
+
+fn check(request: &ScheduleRequest) -> Result<(), HttpError> {
+    check_ttl(request.ttl_ms)?;
+    text("model", request.model.as_deref(), TEXT_LIMIT)?;
+    text("session", request.session.as_deref(), SESSION_LIMIT)?;
+    match request.group.as_deref() {
+        Some(group) if !is_name(group) => Err(bad_value(
+            "group",
+            group,
+            "1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn check_ttl(ttl_ms: u64) -> Result<(), HttpError> {
+    if (1..=TTL_MAX_MS).contains(&ttl_ms) {
+        return Ok(());
+    }
+    Err(bad_value("ttl_ms", &ttl_ms.to_string(), &format!("1 to {TTL_MAX_MS}")))
+}
+
+fn text(key: &str, value: Option<&str>, limit: usize) -> Result<(), HttpError> {
+    match value {
+        Some(text)
+            if text.is_empty() || text.len() > limit || text.chars().any(char::is_control) =>
+        {
+            let allowed = format!("1 to {limit} bytes without control characters");
+            Err(bad_value(key, text, &allowed))
+        }
+        _ => Ok(()),
+    }
+}
