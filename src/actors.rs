@@ -5,6 +5,7 @@ pub mod hive_board;
 pub mod log_keeper;
 pub mod monitor;
 pub mod node_monitor;
+pub mod placement;
 pub mod rates;
 pub mod registry;
 pub mod spawner;

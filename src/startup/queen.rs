@@ -3,7 +3,7 @@
 use super::{Server, StartupError, Vital, http_threads, serve};
 use crate::{
     actors::registry::RegistryConfig,
-    http::queen::{KnownHives, QueenState, configure},
+    http::queen::{GatewayConfig, KnownHives, QueenState, configure},
     settings::QueenSettings,
 };
 use actix::Arbiter;
@@ -36,7 +36,12 @@ impl Queen {
         };
         let state = {
             let known = KnownHives(settings.hives.clone());
-            QueenState::start(config, known, &arbiter.handle(), |name| vital.watch(name))
+            let gateway = GatewayConfig {
+                queue_timeout: settings.gateway.queue_timeout,
+                first_byte_timeout: settings.gateway.first_byte_timeout,
+                idle_timeout: settings.gateway.idle_timeout,
+            };
+            QueenState::start(config, gateway, known, &arbiter.handle(), |name| vital.watch(name))
         };
         let server = serve(listener, http_threads(HTTP_THREADS_MAX), state.clone(), configure)
             .map_err(|source| StartupError::System("serve HTTP", source))?;

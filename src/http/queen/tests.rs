@@ -28,6 +28,7 @@ macro_rules! app {
 fn state() -> QueenState {
     QueenState::start(
         RegistryConfig::default(),
+        GatewayConfig::default(),
         KnownHives::default(),
         &actix::Arbiter::current(),
         |_| |_| (),
