@@ -31,7 +31,7 @@ use answer::Held;
 use clients::Clients;
 use exchange::Exchange;
 use serde::Serialize;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// Bytes of bodies that the gateway holds at once.
 pub const GATEWAY_BODIES: usize = 512 << 20;
@@ -97,7 +97,8 @@ async fn infer(
     let (booking, answer) = answered.ok_or_else(errors::client_gone)??;
     load.release_bytes();
     let in_flight = request.app_data::<InFlightCount>().map(InFlightCount::enter);
-    let held = Held { booking, load, in_flight, peer: peer.cloned() };
+    let upstream = Arc::clone(&booking.upstream);
+    let held = Held { slot: booking, upstream, load, in_flight, peer: peer.cloned() };
     Ok(answer::pass_on(answer, held, state.gateway.idle_timeout))
 }
 

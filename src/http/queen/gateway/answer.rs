@@ -5,7 +5,7 @@
 
 use super::headers;
 use crate::{
-    actors::{placement::Booking, registry::Load},
+    actors::{placement::Upstream, registry::Load},
     http::{in_flight::InFlight, peer::Peer},
 };
 use actix_web::{
@@ -23,6 +23,7 @@ use futures_util::Stream as _;
 use std::{
     future::Future as _,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -33,17 +34,22 @@ const WORKER: HeaderName = HeaderName::from_static("x-rbee-worker");
 
 /// What an answer holds until its end, most of it only to give it back then.
 #[expect(dead_code, reason = "what is dropped at the end is not read before")]
-pub(super) struct Held {
-    pub(super) booking: Booking,
+pub(super) struct Held<S> {
+    pub(super) slot: S,
+    pub(super) upstream: Arc<Upstream>,
     pub(super) load: Load,
     pub(super) in_flight: Option<InFlight>,
     pub(super) peer: Option<Peer>,
 }
 
 /// The worker's answer as the client's.
-pub(super) fn pass_on(answer: ClientResponse, held: Held, idle: Duration) -> HttpResponse {
+pub(super) fn pass_on<S: Unpin + 'static>(
+    answer: ClientResponse,
+    held: Held<S>,
+    idle: Duration,
+) -> HttpResponse {
     let (status, size) = (answer.status(), size_of(answer.status(), answer.headers()));
-    let worker = HeaderValue::from_str(&held.booking.upstream.worker_id);
+    let worker = HeaderValue::from_str(&held.upstream.worker_id);
     let mut headers = HeaderMap::with_capacity(answer.headers().len() + 1);
     headers::pass_response(answer.headers(), &mut headers);
     if let Ok(worker) = worker {
@@ -77,22 +83,22 @@ pub(super) enum Broken {
     ClientGone,
 }
 
-struct Open {
+struct Open<S> {
     answer: ClientResponse,
-    held: Held,
+    held: Held<S>,
 }
 
-struct Answer {
+struct Answer<S> {
     /// Until the end.
-    open: Option<Open>,
+    open: Option<Open<S>>,
     size: BodySize,
     idle: Idle,
 }
 
-impl Answer {
+impl<S> Answer<S> {
     fn break_off(&mut self, why: Broken) -> Poll<Option<Result<Bytes, Broken>>> {
         if let Some(open) = self.open.take() {
-            let worker = &open.held.booking.upstream.worker_id;
+            let worker = &open.held.upstream.worker_id;
             match &why {
                 Broken::ClientGone => tracing::debug!(worker, "client gone, request cancelled"),
                 Broken::Idle(_) => tracing::warn!(worker, error = %why, "answer broken off"),
@@ -105,7 +111,7 @@ impl Answer {
     }
 }
 
-impl MessageBody for Answer {
+impl<S: Unpin> MessageBody for Answer<S> {
     type Error = Broken;
 
     fn size(&self) -> BodySize {
@@ -172,39 +178,5 @@ impl Idle {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::future::poll_fn;
-
-    #[tokio::test(start_paused = true)]
-    async fn idle_is_measured_from_the_last_chunk_with_one_timer() {
-        let limit = Duration::from_secs(60);
-        let mut idle = Idle::new(limit);
-        let begun = Instant::now();
-        for _ in 0..5 {
-            let pause = tokio::time::sleep(Duration::from_secs(45));
-            tokio::select! {
-                () = poll_fn(|cx| idle.poll(cx)) => {}
-                () = pause => {}
-            }
-            idle.touch();
-        }
-        assert_eq!(begun.elapsed().as_secs(), 225);
-        poll_fn(|cx| idle.poll(cx)).await;
-        assert_eq!(begun.elapsed().as_secs(), 225 + 60);
-    }
-
-    #[test]
-    fn a_length_is_kept_and_nothing_else_is_one() {
-        let of = |name, value| {
-            let mut headers = HeaderMap::new();
-            headers.insert(name, HeaderValue::from_static(value));
-            size_of(StatusCode::OK, &headers)
-        };
-        assert_eq!(of(header::CONTENT_LENGTH, "12"), BodySize::Sized(12));
-        assert_eq!(of(header::CONTENT_LENGTH, "0"), BodySize::Sized(0));
-        assert_eq!(of(header::TRANSFER_ENCODING, "chunked"), BodySize::Stream);
-        assert_eq!(of(header::CONTENT_TYPE, "12"), BodySize::Stream);
-        assert_eq!(size_of(StatusCode::NO_CONTENT, &HeaderMap::new()), BodySize::None);
-    }
-}
+#[path = "answer/tests.rs"]
+mod tests;
