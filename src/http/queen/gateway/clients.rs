@@ -8,7 +8,8 @@ use actix_web::{
     http::Uri,
 };
 use awc::{Client, error::SendRequestError};
-use std::{io, time::Duration};
+use std::{cell::RefCell, io, time::Duration};
+use tokio::time::Instant;
 
 /// How long an unused connection is kept. Uvicorn and cpp-httplib close theirs after 5 s: one that is
 /// about to be closed is not used again.
@@ -16,16 +17,29 @@ const KEPT_FOR: Duration = Duration::from_secs(4);
 /// How long a worker may take to accept a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 
+/// How long one pool is used. A pool looks at a connection only when its worker is asked again: of a
+/// worker that has gone, on a port of its own, it would keep the closed connections for ever.
+const POOL_FOR: Duration = Duration::from_secs(60);
+
 pub(super) struct Clients {
-    /// Its connections are used again.
-    pub(super) pooled: Client,
+    /// Since when, and the client whose connections are used again.
+    pooled: RefCell<(Instant, Client)>,
     /// Its connections serve one request: for the second try when a kept one was stale.
     pub(super) fresh: Client,
 }
 
 impl Clients {
     pub(super) fn new() -> Self {
-        Self { pooled: client(), fresh: client() }
+        Self { pooled: RefCell::new((Instant::now(), client())), fresh: client() }
+    }
+
+    /// The client whose connections are used again. What an older one has in hand goes on.
+    pub(super) fn pooled(&self) -> Client {
+        let mut pooled = self.pooled.borrow_mut();
+        if pooled.0.elapsed() > POOL_FOR {
+            *pooled = (Instant::now(), client());
+        }
+        pooled.1.clone()
     }
 }
 

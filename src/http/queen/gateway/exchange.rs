@@ -92,7 +92,7 @@ impl Exchange<'_> {
     async fn send(&self, booking: &Booking) -> Result<ClientResponse, NoAnswer> {
         let worker = &booking.upstream;
         let sending = async {
-            match self.ask(&self.clients.pooled, &worker.url, false).await {
+            match self.ask(&self.clients.pooled(), &worker.url, false).await {
                 Err(error) if judge(&error) == Failure::Stale => {
                     self.ask(&self.clients.fresh, &worker.url, true).await
                 }

@@ -49,7 +49,7 @@ async fn site(said: &'static str, stays: bool, idle: Duration) -> Site {
         App::new().default_service(web::to(move |request: HttpRequest| {
             let (url, slots, clients) = (url.clone(), Arc::clone(&slots), clients.clone());
             async move {
-                let answer = clients.pooled.post(&url).send_body("ping").await.unwrap();
+                let answer = clients.pooled().post(&url).send_body("ping").await.unwrap();
                 slots.fetch_add(1, Ordering::SeqCst);
                 let upstream = Upstream { worker_id: "h/g/1".into(), url };
                 let held = Held {

@@ -36,7 +36,7 @@ async fn ask(client: &Client, url: &str) -> Result<awc::ClientResponse, SendRequ
 
 /// The status and the body, with whether it is whole.
 async fn told(pieces: &'static [&'static str]) -> (u16, String, bool) {
-    let mut answer = ask(&Clients::new().pooled, &worker(pieces).await).await.unwrap();
+    let mut answer = ask(&Clients::new().pooled(), &worker(pieces).await).await.unwrap();
     let (mut body, mut whole) = (Vec::new(), true);
     while let Some(piece) = answer.next().await {
         match piece {
@@ -99,17 +99,17 @@ async fn interim_answers_and_pieces_of_a_head_are_put_together() {
 #[actix::test]
 async fn half_a_head_is_a_bad_answer_and_none_a_refusal() {
     let clients = Clients::new();
-    let half = ask(&clients.pooled, &worker(&["HTTP/1.1 200 OK\r\nx:"]).await).await;
+    let half = ask(&clients.pooled(), &worker(&["HTTP/1.1 200 OK\r\nx:"]).await).await;
     assert_eq!(judge(&half.err().unwrap()), Failure::Bad);
-    let nonsense = ask(&clients.pooled, &worker(&["220 smtp\r\n\r\n"]).await).await;
+    let nonsense = ask(&clients.pooled(), &worker(&["220 smtp\r\n\r\n"]).await).await;
     assert_eq!(judge(&nonsense.err().unwrap()), Failure::Bad);
-    let none = ask(&clients.pooled, &worker(&[]).await).await;
+    let none = ask(&clients.pooled(), &worker(&[]).await).await;
     assert_eq!(judge(&none.err().unwrap()), Failure::Refused);
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let nobody = ask(&clients.pooled, &format!("http://{nobody}")).await;
+    let nobody = ask(&clients.pooled(), &format!("http://{nobody}")).await;
     assert_eq!(judge(&nobody.err().unwrap()), Failure::Refused);
     for url in ["", "/x", "ftp://x/", "http://[/", "https://127.0.0.1:1/"] {
-        let wrong = ask(&clients.pooled, url).await;
+        let wrong = ask(&clients.pooled(), url).await;
         assert_eq!(judge(&wrong.err().unwrap()), Failure::Refused, "{url}");
     }
 }
@@ -130,9 +130,9 @@ async fn a_kept_connection_that_the_worker_closes_on_the_next_request_is_stale()
         new.write_all(answer).await.unwrap();
     });
     let clients = Clients::new();
-    let mut first = ask(&clients.pooled, &url).await.unwrap();
+    let mut first = ask(&clients.pooled(), &url).await.unwrap();
     while first.next().await.is_some() {}
-    let stale = ask(&clients.pooled, &url).await;
+    let stale = ask(&clients.pooled(), &url).await;
     assert_eq!(judge(&stale.err().unwrap()), Failure::Stale);
     assert_eq!(ask(&clients.fresh, &url).await.unwrap().status(), 200);
 }
@@ -150,6 +150,30 @@ async fn an_answer_before_the_whole_request_was_read_is_the_answer() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     });
     let body = vec![b' '; 8 << 20];
-    let answer = Clients::new().pooled.post(url).send_body(body).await;
+    let answer = Clients::new().pooled().post(url).send_body(body).await;
     assert_eq!(answer.unwrap().status(), 413);
+}
+
+#[actix::test]
+async fn an_old_pool_is_given_up_and_with_it_what_it_kept() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let clients = Clients::new();
+    let worker = async {
+        let (mut kept, _) = listener.accept().await.unwrap();
+        hear(&mut kept).await;
+        kept.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\npong").await.unwrap();
+        kept
+    };
+    let client = async {
+        let mut answer = ask(&clients.pooled(), &url).await.unwrap();
+        while answer.next().await.is_some() {}
+    };
+    let (mut kept, ()) = tokio::join!(worker, client);
+    tokio::time::pause();
+    tokio::time::advance(POOL_FOR + Duration::from_secs(1)).await;
+    tokio::time::resume();
+    clients.pooled();
+    let end = tokio::time::timeout(Duration::from_secs(10), kept.read(&mut [0])).await;
+    assert_eq!(end.unwrap().unwrap(), 0);
 }
