@@ -4,6 +4,8 @@
 pub mod error;
 pub mod fallback;
 pub mod hive;
+pub mod in_flight;
+pub mod peer;
 pub mod queen;
 pub mod query;
 pub mod small_body;

@@ -8,6 +8,7 @@ mod queen;
 
 use crate::{
     actors::supervise::ActorExit,
+    http::in_flight::InFlightCount,
     settings::{Settings, SettingsError},
 };
 use actix_web::{
@@ -25,7 +26,7 @@ use std::{
 use thiserror::Error;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::{mpsc, watch},
+    sync::mpsc,
 };
 
 pub use crate::actors::spawner::error_chain as chain;
@@ -186,23 +187,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartupError> {
 /// A running server, and how many requests it has in hand.
 struct Server {
     handle: ServerHandle,
-    in_flight: watch::Sender<usize>,
-}
-
-/// One request in hand, from its arrival to its answer's first byte.
-struct InFlight(watch::Sender<usize>);
-
-impl InFlight {
-    fn enter(count: &watch::Sender<usize>) -> Self {
-        count.send_modify(|count| *count += 1);
-        Self(count.clone())
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.send_modify(|count| *count = count.saturating_sub(1));
-    }
+    in_flight: InFlightCount,
 }
 
 impl Server {
@@ -210,9 +195,8 @@ impl Server {
     /// does not read its answer is not waited for.
     async fn stop(self) {
         let stopped = self.handle.stop(true);
-        let mut in_flight = self.in_flight.subscribe();
         let answered = async {
-            let _ = in_flight.wait_for(|count| *count == 0).await;
+            self.in_flight.none().await;
             tokio::time::sleep(FLUSH_WITHIN).await;
         };
         tokio::select! {
@@ -229,15 +213,16 @@ fn serve<S: Clone + Send + 'static>(
     state: S,
     configure: fn(&mut web::ServiceConfig),
 ) -> io::Result<Server> {
-    let in_flight = watch::Sender::new(0);
+    let in_flight = InFlightCount::default();
     let count = in_flight.clone();
     let server = HttpServer::new(move || {
         let count = count.clone();
         App::new()
             .app_data(web::Data::new(state.clone()))
+            .app_data(count.clone())
             .wrap(actix_web_lab::middleware::CatchPanic::default())
             .wrap_fn(move |request, service| {
-                let in_flight = InFlight::enter(&count);
+                let in_flight = count.enter();
                 let answer = service.call(request);
                 async move {
                     let _in_flight = in_flight;

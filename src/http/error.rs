@@ -40,6 +40,12 @@ impl HttpError {
         }
     }
 
+    /// The same with `Retry-After`, in whole seconds.
+    #[must_use]
+    pub fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after_s: Some(seconds), ..self }
+    }
+
     /// 500: a part of this process has ended that should not have.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)

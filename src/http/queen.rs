@@ -2,6 +2,7 @@
 
 mod body;
 mod forward;
+mod gateway;
 mod heartbeat;
 mod params;
 mod scan;
@@ -11,6 +12,7 @@ mod validate;
 
 pub use body::{BODY_LIMIT, BODY_TIMEOUT};
 pub use forward::KnownHives;
+pub use gateway::{GATEWAY_BODIES, GATEWAY_BODY, GATEWAY_REQUESTS, GatewayConfig};
 pub use scan::{DEPTH_LIMIT, OBJECTS_LIMIT};
 pub use validate::{Invalid, WORKERS_LIMIT, validate};
 
@@ -29,7 +31,7 @@ use crate::{
 };
 use actix::{Addr, ArbiterHandle};
 use actix_web::{HttpRequest, web};
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 use tokio::time::Instant;
 
 /// What the queen's routes need. Made once, shared by all workers of the server.
@@ -49,8 +51,14 @@ pub struct QueenState {
     pub placement: Placement,
     /// Hives that admin calls are passed on to.
     pub known_hives: Arc<KnownHives>,
+    /// How long the gateway waits for what.
+    pub gateway: GatewayConfig,
+    /// What requests to the gateway may hold at once.
+    pub gateway_intake: Arc<Intake>,
     /// When the queen started.
     pub started: Instant,
+    /// The same by the wall clock, seconds since 1970.
+    pub started_unix_s: u64,
 }
 
 impl QueenState {
@@ -59,6 +67,7 @@ impl QueenState {
     pub fn start<E>(
         config: RegistryConfig,
         placement: Placement,
+        gateway: GatewayConfig,
         known_hives: KnownHives,
         arbiter: &ArbiterHandle,
         on_exit: impl Fn(&'static str) -> E,
@@ -81,7 +90,19 @@ impl QueenState {
         start_guarded(arbiter, |_| sweeper, on_exit("placement"));
         let (intake, started) = (Arc::default(), Instant::now());
         let known_hives = Arc::new(known_hives);
-        Self { reader, registry, stream, stream_stats, intake, placement, known_hives, started }
+        Self {
+            reader,
+            registry,
+            stream,
+            stream_stats,
+            intake,
+            known_hives,
+            placement,
+            gateway,
+            gateway_intake: Arc::new(Intake::new(GATEWAY_BODIES, GATEWAY_REQUESTS)),
+            started,
+            started_unix_s: unix_s(),
+        }
     }
 
     /// Ends every stream, so that a graceful stop of the server does not wait for them.
@@ -89,6 +110,10 @@ impl QueenState {
         // A broadcaster that has ended took its streams with it.
         let _ = self.stream.send(CloseStreams).await;
     }
+}
+
+fn unix_s() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Adds the queen's routes, and the answers to what is none. Needs `web::Data<QueenState>`.
@@ -104,6 +129,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .configure(schedule::configure)
         .service(get("/v1/history", history))
         .service(get("/v1/heartbeats/stream", stream::get))
+        .configure(gateway::configure)
         .service(get("/health", health))
         .default_service(web::to(not_found));
 }

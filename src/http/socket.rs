@@ -5,6 +5,7 @@
 //! close a socket that cannot be written to. These limits hold for every connection of a server, since
 //! they are set before the first request is read.
 
+use super::peer::Peer;
 use actix_web::{dev::Extensions, rt::net::TcpStream};
 use nix::sys::socket::{setsockopt, sockopt};
 use std::{any::Any, time::Duration};
@@ -16,9 +17,12 @@ pub const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// For `HttpServer::on_connect`, before `bind` or `listen`. Under TLS the connection is of another type:
 /// there [`limit`] is to be called with the stream inside.
-pub fn on_connect(io: &dyn Any, _: &mut Extensions) {
+pub fn on_connect(io: &dyn Any, extensions: &mut Extensions) {
     if let Some(stream) = io.downcast_ref::<TcpStream>() {
         limit(stream);
+        if let Some(peer) = Peer::of(stream) {
+            extensions.insert(peer);
+        }
     }
 }
 

@@ -6,6 +6,19 @@ use super::{
 };
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
+/// `[queen.gateway]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GatewaySettings {
+    /// Requests that may wait for a worker at once; 0: none waits.
+    pub queue_limit: usize,
+    /// How long one may wait.
+    pub queue_timeout: Duration,
+    /// How long a worker may take to begin its answer.
+    pub first_byte_timeout: Duration,
+    /// How long an answer may pause once it has begun.
+    pub idle_timeout: Duration,
+}
+
 /// A queen.
 #[derive(Clone, Debug)]
 pub struct QueenSettings {
@@ -25,6 +38,8 @@ pub struct QueenSettings {
     pub history_bytes: usize,
     /// Hives that admin calls are passed on to, by id: their URLs.
     pub hives: HashMap<String, String>,
+    /// How requests are passed on to workers.
+    pub gateway: GatewaySettings,
 }
 
 pub(super) fn read(mut t: Table, insecure: bool, f: &mut Findings) -> Option<QueenSettings> {
@@ -50,7 +65,7 @@ pub(super) fn read(mut t: Table, insecure: bool, f: &mut Findings) -> Option<Que
     refuse_unless_empty(&mut auth, &["token_file", "hive_token_file", "inference_token_file"], f);
     auth.finish(f);
     let gateway = t.table("gateway", f);
-    read_gateway(gateway, f);
+    let gateway = read_gateway(gateway, f);
     check_order(&t, [degraded_after, down_after, evict_after], f);
     t.finish(f);
     Some(QueenSettings {
@@ -62,6 +77,7 @@ pub(super) fn read(mut t: Table, insecure: bool, f: &mut Findings) -> Option<Que
         history: Duration::from_secs(history_s),
         history_bytes: (history_mb << 20) as usize,
         hives,
+        gateway,
     })
 }
 
@@ -82,13 +98,14 @@ fn read_hives(t: &mut Table, f: &mut Findings) -> HashMap<String, String> {
     hives
 }
 
-/// Checked, though nothing routes yet.
-fn read_gateway(mut t: Table, f: &mut Findings) {
-    t.number("queue_limit", f, 0..=1_000_000);
-    for key in ["queue_timeout_ms", "first_byte_timeout_ms", "idle_timeout_ms"] {
-        t.millis(key, f, 1..=super::worker::DAY_MS, 1);
-    }
+fn read_gateway(mut t: Table, f: &mut Findings) -> GatewaySettings {
+    let mut millis = |key, default| t.millis(key, f, 1..=super::worker::DAY_MS, default);
+    let queue_timeout = millis("queue_timeout_ms", 30_000);
+    let first_byte_timeout = millis("first_byte_timeout_ms", 120_000);
+    let idle_timeout = millis("idle_timeout_ms", 60_000);
+    let queue_limit = t.number("queue_limit", f, 0..=1_000_000).unwrap_or(128) as usize;
     t.finish(f);
+    GatewaySettings { queue_limit, queue_timeout, first_byte_timeout, idle_timeout }
 }
 
 fn check_order(t: &Table, [degraded, down, evict]: [Duration; 3], f: &mut Findings) {

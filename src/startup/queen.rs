@@ -7,7 +7,7 @@ use crate::{
         placement::{Placement, PlacementConfig},
         registry::RegistryConfig,
     },
-    http::queen::{KnownHives, QueenState, configure},
+    http::queen::{GatewayConfig, KnownHives, QueenState, configure},
     settings::QueenSettings,
 };
 use actix::Arbiter;
@@ -42,9 +42,17 @@ impl Queen {
         };
         let state = {
             let known = KnownHives(settings.hives.clone());
-            let placement =
-                Placement::new(PlacementConfig { limits: config.limits, queue_limit: 128 });
-            QueenState::start(config, placement, known, &arbiter.handle(), |name| vital.watch(name))
+            let placement = Placement::new(PlacementConfig {
+                limits: config.limits,
+                queue_limit: settings.gateway.queue_limit,
+            });
+            let gateway = GatewayConfig {
+                queue_timeout: settings.gateway.queue_timeout,
+                first_byte_timeout: settings.gateway.first_byte_timeout,
+                idle_timeout: settings.gateway.idle_timeout,
+            };
+            let arbiter = arbiter.handle();
+            QueenState::start(config, placement, gateway, known, &arbiter, |name| vital.watch(name))
         };
         let server = serve(listener, http_threads(HTTP_THREADS_MAX), state.clone(), configure)
             .map_err(|source| StartupError::System("serve HTTP", source))?;

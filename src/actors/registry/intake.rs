@@ -1,5 +1,6 @@
-//! How much heartbeat work may wait at once. A heartbeat carries its [`Load`] from the first byte read
-//! until the registry has dealt with it, even if whoever sent it has gone meanwhile.
+//! How much work may wait at once. A heartbeat carries its [`Load`] from the first byte read until the
+//! registry has dealt with it, even if whoever sent it has gone meanwhile; a request to the gateway
+//! until its answer has ended.
 
 use std::sync::{
     Arc,
@@ -13,29 +14,44 @@ pub const INTAKE_WAITING: usize = 1_024;
 
 /// Too much is waiting already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too many heartbeats are waiting")]
+#[error("too many requests are waiting")]
 pub struct IntakeFull;
 
 /// The account of what waits.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Intake {
     bytes: AtomicUsize,
     waiting: AtomicUsize,
+    bytes_limit: usize,
+    waiting_limit: usize,
+}
+
+/// For heartbeats.
+impl Default for Intake {
+    fn default() -> Self {
+        Self::new(INTAKE_BYTES, INTAKE_WAITING)
+    }
 }
 
 impl Intake {
+    /// So many bytes, and so many that wait.
+    pub const fn new(bytes_limit: usize, waiting_limit: usize) -> Self {
+        let (bytes, waiting) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { bytes, waiting, bytes_limit, waiting_limit }
+    }
+
     /// Begins with nothing taken.
     pub fn begin(self: &Arc<Self>) -> Load {
         Load { intake: Arc::clone(self), bytes: 0, waits: false }
     }
 
-    /// Heartbeats that wait for the registry.
+    /// How many wait.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 }
 
-/// One heartbeat's part; given back when dropped.
+/// One's part; given back when dropped.
 #[derive(Debug)]
 pub struct Load {
     intake: Arc<Intake>,
@@ -46,15 +62,20 @@ pub struct Load {
 impl Load {
     /// Takes `more` bytes.
     pub fn grow(&mut self, more: usize) -> Result<(), IntakeFull> {
-        take(&self.intake.bytes, more, INTAKE_BYTES)?;
+        take(&self.intake.bytes, more, self.intake.bytes_limit)?;
         self.bytes += more;
         Ok(())
     }
 
-    /// Takes a place among those that wait for the registry.
+    /// Gives the bytes back, the place not: the body is gone, the work is not.
+    pub fn release_bytes(&mut self) {
+        self.intake.bytes.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
+    }
+
+    /// Takes a place among those that wait.
     pub fn enqueue(&mut self) -> Result<(), IntakeFull> {
         if !self.waits {
-            take(&self.intake.waiting, 1, INTAKE_WAITING)?;
+            take(&self.intake.waiting, 1, self.intake.waiting_limit)?;
             self.waits = true;
         }
         Ok(())
@@ -89,6 +110,11 @@ mod tests {
         assert_eq!(intake.begin().grow(1), Err(IntakeFull));
         drop(load);
         assert_eq!(intake.begin().grow(1), Ok(()));
+        assert_eq!(intake.bytes.load(Ordering::Relaxed), 0);
+        let mut load = intake.begin();
+        assert_eq!(load.grow(INTAKE_BYTES), Ok(()));
+        load.release_bytes();
+        drop(load);
         assert_eq!(intake.bytes.load(Ordering::Relaxed), 0);
     }
 

@@ -4,18 +4,24 @@
 //! the address given there. Only a hive on this very machine is taken as it comes.
 
 use super::QueenState;
-use crate::http::{error::HttpError, small_body};
+use crate::http::{error::HttpError, query, small_body};
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::{StatusCode, header},
+    http::{Method, StatusCode, header},
     web,
 };
 use awc::Client;
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashMap, net::IpAddr, time::Duration};
 use tokio::time::Instant;
 
 /// Of the hive's answer, what is passed on beside the body.
 const HEADERS: [header::HeaderName; 3] = [header::CONTENT_TYPE, header::RETRY_AFTER, header::ALLOW];
+
+/// How long a drain waits for what is in flight, unless it says otherwise, ms.
+const DRAIN_TIMEOUT_MS: u64 = 30_000;
+
+/// The longest that it may say, ms.
+const DRAIN_TIMEOUT_MAX_MS: u64 = 3_600_000;
 
 /// Hives that calls are passed on to, by id: where they are.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +48,7 @@ pub(super) async fn forward(
     let raw = request.uri().path_and_query().map_or("", |path| path.as_str());
     let call = raw.strip_prefix("/v1/hives/").and_then(|raw| raw.split_once('/'));
     let call = call.map_or("workers", |(_, call)| call);
+    let drain_timeout = drain_timeout(&request, call)?;
     let mut passed_on = client.request(request.method().clone(), format!("{hive}/v1/{call}"));
     if let Some(content_type) = request.headers().get(header::CONTENT_TYPE) {
         passed_on = passed_on.insert_header((header::CONTENT_TYPE, content_type.clone()));
@@ -50,6 +57,12 @@ pub(super) async fn forward(
         let message = format!("hive {id:?} does not answer at {hive}: {error}");
         HttpError::new(StatusCode::BAD_GATEWAY, "hive_unreachable", message)
     })?;
+    if answer.status().is_success()
+        && request.method() == Method::POST
+        && let Some(worker) = call_path(call).and_then(drained)
+    {
+        quiet(&state, &id, worker, drain_timeout).await?;
+    }
     let mut response = HttpResponse::build(answer.status());
     for name in HEADERS {
         if let Some(value) = answer.headers().get(&name) {
@@ -57,6 +70,49 @@ pub(super) async fn forward(
         }
     }
     Ok(response.streaming(answer))
+}
+
+fn call_path(call: &str) -> Option<&str> {
+    call.split('?').next()
+}
+
+/// The group and instance that a call drains.
+fn drained(path: &str) -> Option<(&str, &str)> {
+    let mut parts = path.strip_prefix("workers/")?.split('/');
+    let worker = (parts.next()?, parts.next()?);
+    (parts.next()? == "drain" && parts.next().is_none()).then_some(worker)
+}
+
+/// `timeout_ms` of a drain; of another call it is the hive's to judge what its query says.
+fn drain_timeout(request: &HttpRequest, call: &str) -> Result<Duration, HttpError> {
+    let mut timeout_ms = DRAIN_TIMEOUT_MS;
+    if call_path(call).and_then(drained).is_some() {
+        for (key, value) in query::pairs(request.query_string(), &["timeout_ms"])? {
+            let allowed = format!("a whole number of ms, up to {DRAIN_TIMEOUT_MAX_MS}");
+            timeout_ms = query::parsed(&key, &value, &allowed)?;
+            if timeout_ms > DRAIN_TIMEOUT_MAX_MS {
+                return Err(query::bad_value(&key, &value, &allowed));
+            }
+        }
+    }
+    Ok(Duration::from_millis(timeout_ms))
+}
+
+/// Waits until the registry knows that the worker drains, and all that this queen sent it is answered.
+async fn quiet(
+    state: &QueenState,
+    hive: &str,
+    (group, instance): (&str, &str),
+    timeout: Duration,
+) -> Result<(), HttpError> {
+    let quiet = state.placement.quiet(hive, group, instance);
+    tokio::time::timeout(timeout, quiet).await.map(|_| ()).map_err(|_| {
+        let message = format!(
+            "{hive}/{group}/{instance} takes no new requests, but some are still in flight after {} ms",
+            timeout.as_millis()
+        );
+        HttpError::new(StatusCode::GATEWAY_TIMEOUT, "drain_timeout", message)
+    })
 }
 
 fn address_of(state: &QueenState, id: &str) -> Result<String, HttpError> {

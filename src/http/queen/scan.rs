@@ -19,8 +19,17 @@ pub(super) enum ScanError {
     Objects,
 }
 
-/// Passes every text that is within the limits, JSON or not.
+/// Passes every text that is within both limits, JSON or not.
 pub(super) fn scan(text: &[u8]) -> Result<(), ScanError> {
+    walk(text, OBJECTS_LIMIT)
+}
+
+/// The same for a text of which no structs are made: only the depth counts.
+pub(super) fn scan_depth(text: &[u8]) -> Result<(), ScanError> {
+    walk(text, usize::MAX)
+}
+
+fn walk(text: &[u8], objects_limit: usize) -> Result<(), ScanError> {
     let (mut depth, mut objects) = (0usize, 0usize);
     let mut bytes = text.iter();
     while let Some(byte) = bytes.next() {
@@ -32,7 +41,7 @@ pub(super) fn scan(text: &[u8]) -> Result<(), ScanError> {
                 if depth > DEPTH_LIMIT {
                     return Err(ScanError::Depth);
                 }
-                if objects > OBJECTS_LIMIT {
+                if objects > objects_limit {
                     return Err(ScanError::Objects);
                 }
             }

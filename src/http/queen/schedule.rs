@@ -104,11 +104,11 @@ async fn renew(state: State, path: web::Path<String>, payload: web::Payload) -> 
     ttl_ms.map_or(Ok(()), check_ttl)?;
     let id = id_of(&path)?;
     let reserved = state.placement.renew(id, ttl_ms.map(Duration::from_millis));
-    answer(&state, &reserved.map_err(|error| reservation_error(error))?)
+    answer(&state, &reserved.map_err(reservation_error)?)
 }
 
 async fn cancel(state: State, path: web::Path<String>) -> Answer {
-    state.placement.cancel(id_of(&path)?).map_err(|error| reservation_error(error))?;
+    state.placement.cancel(id_of(&path)?).map_err(reservation_error)?;
     Ok(HttpResponse::NoContent().finish())
 }
 

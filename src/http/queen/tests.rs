@@ -29,6 +29,7 @@ fn state() -> QueenState {
     QueenState::start(
         RegistryConfig::default(),
         Placement::default(),
+        GatewayConfig::default(),
         KnownHives::default(),
         &actix::Arbiter::current(),
         |_| |_| (),

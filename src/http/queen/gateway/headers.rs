@@ -1,0 +1,220 @@
+//! Which headers pass, in either direction. What belongs to one connection, to the queen's own
+//! authority or to its own origin stays here; the queen's token is never sent to a worker.
+
+use crate::http::error::HttpError;
+use actix_web::http::{
+    StatusCode,
+    header::{self, HeaderMap, HeaderName, HeaderValue},
+};
+
+/// A request that has passed this many gateways of this kind is going round in circles.
+const HOPS_MAX: usize = 5;
+/// What a gateway calls itself in `via`.
+const VIA: HeaderValue = HeaderValue::from_static("1.1 rbee");
+/// The longest session or reservation, bytes.
+const NAME_BYTES: usize = 256;
+
+/// Appends to `to` what of a client's request goes to the worker, and `via`.
+pub(super) fn pass_request(from: &HeaderMap, to: &mut HeaderMap) {
+    let named = connection_options(from);
+    for (name, value) in from {
+        if !(of_connection(name) || kept_from_worker(name) || is_named(&named, name)) {
+            to.append(name.clone(), value.clone());
+        }
+    }
+    to.append(header::VIA, VIA);
+}
+
+/// Appends to `to` what of a worker's answer goes to the client; its length goes with the body.
+pub(super) fn pass_response(from: &HeaderMap, to: &mut HeaderMap) {
+    let named = connection_options(from);
+    for (name, value) in from {
+        if !(of_connection(name) || kept_from_client(name) || is_named(&named, name)) {
+            to.append(name.clone(), value.clone());
+        }
+    }
+}
+
+/// 508 for what has been here too often.
+pub(super) fn refuse_loop(headers: &HeaderMap) -> Result<(), HttpError> {
+    let via = headers.get_all(header::VIA).filter_map(|via| via.to_str().ok());
+    let receivers = via.flat_map(|via| via.split(','));
+    let hops = receivers.filter(|hop| hop.split_whitespace().nth(1) == Some("rbee")).count();
+    if hops < HOPS_MAX {
+        return Ok(());
+    }
+    let message = format!("the request has passed {hops} gateways: a worker's URL is a queen's");
+    Err(HttpError::new(StatusCode::LOOP_DETECTED, "loop_detected", message))
+}
+
+/// A session's or a reservation's name, where the request has one.
+pub(super) fn name_of<'a>(
+    headers: &'a HeaderMap,
+    header: &'static str,
+) -> Result<Option<&'a str>, HttpError> {
+    let Some(value) = headers.get(header) else { return Ok(None) };
+    let visible = value.as_bytes().iter().all(u8::is_ascii_graphic);
+    match value.to_str() {
+        Ok(name) if visible && (1..=NAME_BYTES).contains(&name.len()) => Ok(Some(name)),
+        _ => {
+            let message = format!("{header} must be 1 to {NAME_BYTES} visible ASCII characters");
+            Err(HttpError::bad_request("invalid_header", message))
+        }
+    }
+}
+
+/// What `connection` names is of that connection, too. Empty, and nothing allocated, for most.
+fn connection_options(headers: &HeaderMap) -> Vec<&str> {
+    let values = headers.get_all(header::CONNECTION).filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim).collect()
+}
+
+fn is_named(options: &[&str], name: &HeaderName) -> bool {
+    options.iter().any(|option| option.eq_ignore_ascii_case(name.as_str()))
+}
+
+fn of_connection(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    matches!(name, "connection" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade")
+        || name.starts_with("proxy-")
+        || name == "content-length"
+}
+
+fn kept_from_worker(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    matches!(
+        name,
+        "host" | "expect" | "authorization" | "cookie" | "x-api-key" | "origin" | "referer"
+    ) || name == "forwarded"
+        || name.starts_with("x-rbee-")
+        || name.starts_with("x-forwarded-")
+}
+
+fn kept_from_client(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    matches!(name, "set-cookie" | "alt-svc" | "strict-transport-security" | "x-rbee-worker")
+        || name.starts_with("access-control-")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says what it expects")]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn map(pairs: &[(&str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            map.append(name.parse().unwrap(), value.parse().unwrap());
+        }
+        map
+    }
+
+    fn passed(pairs: &[(&str, &str)], pass: fn(&HeaderMap, &mut HeaderMap)) -> Vec<String> {
+        let mut to = HeaderMap::new();
+        pass(&map(pairs), &mut to);
+        let mut lines: Vec<_> =
+            to.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        lines.sort();
+        lines
+    }
+
+    #[test]
+    fn secrets_and_what_is_of_the_connection_stay_here() {
+        let sent = passed(
+            &[
+                ("authorization", "Bearer secret"),
+                ("cookie", "a=b"),
+                ("x-api-key", "k"),
+                ("host", "queen"),
+                ("connection", "keep-alive, X-Hop"),
+                ("x-hop", "1"),
+                ("x-rbee-session", "s"),
+                ("x-forwarded-for", "1.2.3.4"),
+                ("forwarded", "for=x"),
+                ("te", "trailers"),
+                ("proxy-authorization", "x"),
+                ("expect", "100-continue"),
+                ("origin", "http://x"),
+                ("referer", "http://x"),
+                ("content-length", "3"),
+                ("accept", "text/event-stream"),
+                ("via", "1.1 other"),
+                ("x-own", "1"),
+                ("x-own", "2"),
+            ],
+            pass_request,
+        );
+        let want = [
+            "accept: text/event-stream",
+            "via: 1.1 other",
+            "via: 1.1 rbee",
+            "x-own: 1",
+            "x-own: 2",
+        ];
+        assert_eq!(sent, want);
+    }
+
+    #[test]
+    fn an_answer_sets_nothing_for_the_queens_origin() {
+        let sent = passed(
+            &[
+                ("set-cookie", "a=b"),
+                ("access-control-allow-origin", "*"),
+                ("alt-svc", "h3"),
+                ("strict-transport-security", "max-age=1"),
+                ("content-length", "5"),
+                ("transfer-encoding", "chunked"),
+                ("connection", "close"),
+                ("keep-alive", "1"),
+                ("content-type", "application/json"),
+                ("content-encoding", "gzip"),
+                ("x-many", "1"),
+                ("x-many", "2"),
+                ("x-rbee-worker", "forged"),
+            ],
+            pass_response,
+        );
+        let want =
+            ["content-encoding: gzip", "content-type: application/json", "x-many: 1", "x-many: 2"];
+        assert_eq!(sent, want);
+    }
+
+    #[test]
+    fn a_request_that_goes_round_is_stopped() {
+        let four = map(&[("via", "1.1 rbee, 1.1 rbee"), ("via", "1.1 rbee, 1.0 x, 1.1 rbee")]);
+        assert!(refuse_loop(&four).is_ok());
+        let five = map(&[("via", "1.1 rbee,1.1 rbee, 1.1 rbee"), ("via", "1.1 rbee, 1.1 rbee")]);
+        assert!(refuse_loop(&five).is_err());
+    }
+
+    #[test]
+    fn a_session_is_a_short_visible_name() {
+        let of = |value: &str| {
+            let map = map(&[("x-rbee-session", value)]);
+            name_of(&map, "x-rbee-session").map(|name| name.map(str::to_owned))
+        };
+        assert_eq!(name_of(&HeaderMap::new(), "x-rbee-session").unwrap(), None);
+        assert_eq!(of("a-1").unwrap().as_deref(), Some("a-1"));
+        assert!(of(&"x".repeat(256)).is_ok());
+        for wrong in ["", "a b", &"x".repeat(257)] {
+            assert!(of(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_connection_names_never_passes(name in "x-[a-z]{1,9}", value in "[!-~]{1,9}") {
+            let named = name.to_ascii_uppercase();
+            let pairs = [("connection", named.as_str()), (name.as_str(), value.as_str())];
+            prop_assert!(passed(&pairs, pass_response).is_empty());
+            prop_assert_eq!(passed(&pairs, pass_request), ["via: 1.1 rbee"]);
+        }
+
+        #[test]
+        fn all_else_passes_as_it_was(name in "y-[a-z]{1,9}", value in "[!-~]{1,9}") {
+            let pairs = [(name.as_str(), value.as_str())];
+            prop_assert_eq!(passed(&pairs, pass_response), [format!("{name}: {value}")]);
+        }
+    }
+}
