@@ -3,7 +3,7 @@
 //! A promise is split over the GPUs of its worker. What the worker takes afterwards on such a GPU redeems
 //! it; what is not redeemed counts as taken for everyone on that GPU, whichever worker it was promised to.
 
-use crate::contract::{NodeStats, WorkerReport};
+use crate::contract::{GpuShare, GpuStats, NodeStats, WorkerReport};
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
@@ -20,6 +20,13 @@ pub(super) struct GpuRoom {
     pub own_mb: u64,
 }
 
+/// The GPUs of its machine that a worker names; `None` if it names none, or one that is not listed.
+fn gpus_of<'a>(node: &'a NodeStats, worker: &WorkerReport) -> Option<Vec<&'a GpuStats>> {
+    let gpu_of = |uuid: &str| node.gpus.iter().find(|gpu| gpu.uuid == uuid);
+    let named = worker.gpus.iter().map(|share| gpu_of(&share.uuid)).collect::<Option<Vec<_>>>()?;
+    (!named.is_empty()).then_some(named)
+}
+
 /// The GPUs of a worker; `None` when what is free on them is not known. A worker that names no GPUs
 /// its machine lists, but does tell how much memory they have, is taken to be alone on them.
 pub(super) fn rooms(
@@ -27,26 +34,23 @@ pub(super) fn rooms(
     worker: &WorkerReport,
     worker_id: &str,
 ) -> Option<Vec<GpuRoom>> {
-    let gpu_of = |uuid: &str| node.gpus.iter().find(|gpu| gpu.uuid == uuid);
-    if worker.gpus.is_empty() || worker.gpus.iter().any(|share| gpu_of(&share.uuid).is_none()) {
+    let Some(gpus) = gpus_of(node, worker) else {
         let unused_mb = worker.total_vram_mb?.saturating_sub(worker.vram_mb);
         return Some(vec![GpuRoom { gpu: worker_id.into(), unused_mb, own_mb: worker.vram_mb }]);
-    }
-    let room = |share: &crate::contract::GpuShare| {
-        let gpu = gpu_of(&share.uuid)?;
-        let unused_mb = gpu.vram_total_mb?.saturating_sub(gpu.vram_used_mb?);
-        Some(GpuRoom { gpu: share.uuid.as_str().into(), unused_mb, own_mb: share.vram_mb })
     };
-    worker.gpus.iter().map(room).collect()
+    let room = |(gpu, share): (&GpuStats, &GpuShare)| {
+        let unused_mb = gpu.vram_total_mb?.saturating_sub(gpu.vram_used_mb?);
+        Some(GpuRoom { gpu: gpu.uuid.as_str().into(), unused_mb, own_mb: share.vram_mb })
+    };
+    gpus.into_iter().zip(&worker.gpus).map(room).collect()
 }
 
 /// What is wrong with a GPU that the worker is on.
 pub(super) fn fault(node: &NodeStats, worker: &WorkerReport) -> Option<String> {
-    let on = |uuid: &str| worker.gpus.iter().any(|share| share.uuid == uuid);
-    let ill = |health: &&str| !["ok", "healthy"].iter().any(|ok| ok.eq_ignore_ascii_case(health));
-    let mut healths =
-        node.gpus.iter().filter(|gpu| on(&gpu.uuid)).filter_map(|g| g.health.as_deref());
-    healths.find(ill).map(str::to_owned)
+    let well = |health: &str| ["ok", "healthy"].iter().any(|ok| ok.eq_ignore_ascii_case(health));
+    let mut ill = node.gpus.iter().filter(|gpu| gpu.health.as_deref().is_some_and(|h| !well(h)));
+    let found = ill.find(|gpu| worker.gpus.iter().any(|share| share.uuid == gpu.uuid))?;
+    found.health.clone()
 }
 
 /// Parts of one promise, MiB on each GPU, not redeemed yet.
@@ -159,7 +163,6 @@ fn split(mb: u64, free: &[u64]) -> Vec<u64> {
 mod tests {
     use super::*;
     use crate::actors::fleet::fixtures::worker;
-    use crate::contract::{GpuShare, GpuStats};
     use proptest::prelude::*;
 
     fn gpu(uuid: &str, used: Option<u64>, total: Option<u64>) -> GpuStats {

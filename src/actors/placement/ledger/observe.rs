@@ -181,25 +181,44 @@ impl Ledger {
 
     /// What memory is free, once what it took lately has redeemed what it was promised.
     fn refill(&mut self, index: u32, before: &Facts, now: Instant) {
+        let redeemed = self.redeem(index, before);
         let Some(seat) = self.seat(index) else { return };
-        let rooms = seat.facts.rooms.clone().unwrap_or_default();
-        let old = before.rooms.as_deref().unwrap_or_default();
-        for room in &rooms {
-            let Some(was) = old.iter().find(|was| was.gpu == room.gpu) else { continue };
-            let mut grown = room.own_mb.saturating_sub(was.own_mb);
-            let ids = self.seat(index).map(|seat| seat.reservations.clone()).unwrap_or_default();
-            for id in ids.iter().take_while(|_| grown > 0).copied().collect::<Vec<_>>() {
-                if let Some(shares) = self.reservations.shares_mut(id) {
-                    grown = self.promises.redeem(shares, &room.gpu, grown);
-                }
-            }
-        }
-        if old.iter().map(|room| &room.gpu).ne(rooms.iter().map(|room| &room.gpu)) {
+        let (old, new) = (before.rooms.as_deref(), seat.facts.rooms.as_deref());
+        let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
+        if old.iter().map(|room| &room.gpu).ne(new.iter().map(|room| &room.gpu)) {
+            let rooms = new.to_vec();
             self.promises.leave(old, index);
             self.promises.enter(&rooms, index);
         }
-        self.refill_neighbours(&rooms, now);
         self.refill_one(index);
+        if redeemed {
+            self.refill_neighbours_of(index, now);
+        }
+    }
+
+    /// Whether anything that the worker was promised is in use since the last time.
+    fn redeem(&mut self, index: u32, before: &Facts) -> bool {
+        let Some(seat) = self.seat(index).filter(|seat| !seat.reservations.is_empty()) else {
+            return false;
+        };
+        let (ids, rooms) = (seat.reservations.clone(), seat.facts.rooms.clone());
+        let mut redeemed = false;
+        for room in rooms.unwrap_or_default() {
+            let old = before.rooms.iter().flatten().find(|old| old.gpu == room.gpu);
+            let mut grown = old.map_or(0, |old| room.own_mb.saturating_sub(old.own_mb));
+            for id in &ids {
+                let Some(shares) = self.reservations.shares_mut(*id) else { continue };
+                let left = self.promises.redeem(shares, &room.gpu, grown);
+                redeemed |= left < grown;
+                grown = left;
+            }
+        }
+        redeemed
+    }
+
+    fn refill_neighbours_of(&mut self, index: u32, now: Instant) {
+        let rooms = self.seat(index).and_then(|seat| seat.facts.rooms.clone());
+        self.refill_neighbours(&rooms.unwrap_or_default(), now);
     }
 
     /// All workers on these GPUs have other free memory now.
@@ -225,13 +244,16 @@ impl Ledger {
     fn end_run(&mut self, index: u32, now: Instant) {
         let Some(seat) = self.seat_mut(index) else { return };
         seat.begin_run();
-        for id in std::mem::take(&mut seat.reservations) {
+        let reservations = std::mem::take(&mut seat.reservations);
+        if reservations.is_empty() {
+            return;
+        }
+        for id in reservations {
             if let Some(gone) = self.reservations.remove(id) {
                 self.promises.withdraw(&gone.shares);
             }
         }
-        let rooms = self.seat(index).and_then(|seat| seat.facts.rooms.clone()).unwrap_or_default();
-        self.refill_neighbours(&rooms, now);
+        self.refill_neighbours_of(index, now);
     }
 }
 
