@@ -1,5 +1,6 @@
 //! Everything that lives and reacts: one actor each, with the pure decisions it acts on beside it.
 
+pub mod engine_load;
 pub mod fleet;
 pub mod heartbeat_sender;
 pub mod hive_board;

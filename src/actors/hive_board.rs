@@ -1,9 +1,10 @@
 //! What a hive knows of its workers, for whoever reads: the API and the heartbeat.
 //!
-//! Two writers, each with its own half of an entry: the spawner says what a worker is, its monitor
-//! what it uses. A monitor's figures count only for the run that they were taken of.
+//! Three writers, each with its own part of an entry: the spawner says what a worker is, its monitor
+//! what it uses, its engine's page how busy it is. Figures and load count only for the run that they
+//! were taken of.
 
-use super::rates::Figures;
+use super::{engine_load::EngineLoad, rates::Figures};
 use crate::{
     contract::{
         ExitRecord, GpuSource, Isolation, NodeStats, WorkerReport, WorkerSpec, WorkerState,
@@ -20,6 +21,9 @@ use std::{
 
 /// Below this share of a core a worker without a GPU counts as idle, percent.
 const IDLE_BELOW_CPU_PCT: f64 = 5.0;
+
+/// An engine's load is not told any more when it has not been heard for this long.
+const LOAD_COUNTS_FOR: Duration = Duration::from_secs(5);
 
 /// PIDs that are told of one worker.
 const PIDS_MAX: usize = 1024;
@@ -91,6 +95,21 @@ struct Sample {
 struct Entry {
     status: Arc<WorkerStatus>,
     sample: Option<Sample>,
+    load: Option<(EngineLoad, Instant)>,
+}
+
+impl Entry {
+    fn is_running(&self, run: RunNumber) -> bool {
+        self.status.run == run && self.status.main.is_some()
+    }
+
+    /// What its engine last said; nothing once that is too long ago.
+    fn load(&self, now: Instant) -> EngineLoad {
+        let counts = |taken| now.saturating_duration_since(taken) <= LOAD_COUNTS_FOR;
+        self.load
+            .filter(|(_, taken)| counts(*taken))
+            .map_or_else(EngineLoad::default, |(load, _)| load)
+    }
 }
 
 /// See the module.
@@ -101,15 +120,17 @@ pub struct HiveBoard {
 }
 
 impl HiveBoard {
-    /// The spawner's word on a worker. Figures of an earlier run go.
+    /// The spawner's word on a worker. Figures and load of an earlier run go.
     pub fn set_status(&self, name: &WorkerName, status: WorkerStatus) {
         let status = Arc::new(status);
-        let mut entry = self
-            .workers
-            .entry(name.clone())
-            .or_insert_with(|| Entry { status: Arc::clone(&status), sample: None });
+        let mut entry = self.workers.entry(name.clone()).or_insert_with(|| Entry {
+            status: Arc::clone(&status),
+            sample: None,
+            load: None,
+        });
         if entry.status.run != status.run || status.main.is_none() {
             entry.sample = None;
+            entry.load = None;
         }
         entry.status = status;
     }
@@ -122,13 +143,23 @@ impl HiveBoard {
     /// A monitor's figures. `false` when they are of a run that is over.
     pub fn publish(&self, name: &WorkerName, run: RunNumber, figures: Figures) -> bool {
         let Some(mut entry) = self.workers.get_mut(name) else { return false };
-        if entry.status.run != run || entry.status.main.is_none() {
+        if !entry.is_running(run) {
             return false;
         }
         let peak = entry.sample.as_ref().map_or(0, |sample| sample.peak_rss_mb);
         let peak_rss_mb = peak.max(figures.rss_mb);
         entry.sample = Some(Sample { taken: Instant::now(), figures, peak_rss_mb });
         true
+    }
+
+    /// What an engine says of its load. `false` when it is of a run that is over.
+    pub fn publish_load(&self, name: &WorkerName, run: RunNumber, load: EngineLoad) -> bool {
+        let Some(mut entry) = self.workers.get_mut(name) else { return false };
+        let counts = entry.is_running(run);
+        if counts {
+            entry.load = Some((load, Instant::now()));
+        }
+        counts
     }
 
     /// The most memory that was seen of the worker's run, MiB.
@@ -181,6 +212,7 @@ fn report(
     let status = &*entry.status;
     let spec = status.spec.as_deref();
     let figures = entry.sample.as_ref().map(|s| s.figures.clone()).unwrap_or_default();
+    let load = entry.load(Instant::now());
     let pid = status.main.map(|main| main.pid);
     let idle = pid.and_then(|_| idle(&figures, gpu_source));
     let pids = match (pid, figures.pids.is_empty()) {
@@ -207,9 +239,9 @@ fn report(
         gpus: Vec::new(),
         model: status.model.clone(),
         model_aliases: status.model_aliases.clone(),
-        requests_running: None,
-        requests_waiting: None,
-        kv_cache_pct: None,
+        requests_running: load.running,
+        requests_waiting: load.waiting,
+        kv_cache_pct: load.kv_cache_pct,
         idle,
         pids,
         url: spec.and_then(|spec| spec.url.clone()),
@@ -304,6 +336,36 @@ mod tests {
         assert!(!board.publish(&name, 1, busy(99.0, 9)));
         let (report, _) = board.get(&name).unwrap();
         assert_eq!((report.cpu_pct, report.rss_mb, report.pids), (0.0, 0, vec![11]));
+    }
+
+    #[test]
+    fn a_load_is_told_for_its_run_only_and_not_for_long() {
+        let (board, name) = (HiveBoard::default(), WorkerName::new("a", "b"));
+        let load = EngineLoad { running: Some(2), waiting: Some(1), kv_cache_pct: Some(50.0) };
+        let told = || {
+            let report = board.get(&name).unwrap().0;
+            (report.requests_running, report.requests_waiting, report.kv_cache_pct)
+        };
+        assert!(!board.publish_load(&name, 1, load), "nobody knows it yet");
+        board.set_status(&name, status(1, Some(10)));
+        assert!(board.publish_load(&name, 1, load));
+        assert_eq!(told(), (Some(2), Some(1), Some(50.0)));
+        board.set_status(&name, status(1, Some(10)));
+        assert_eq!(told(), (Some(2), Some(1), Some(50.0)), "the same run");
+        {
+            let entry = board.workers.get(&name).unwrap();
+            let (_, taken) = entry.load.unwrap();
+            assert_eq!(entry.load(taken + LOAD_COUNTS_FOR), load);
+            let later = taken + LOAD_COUNTS_FOR + Duration::from_millis(1);
+            assert_eq!(entry.load(later), EngineLoad::default());
+        }
+        board.set_status(&name, status(2, Some(11)));
+        assert_eq!(told(), (None, None, None));
+        assert!(!board.publish_load(&name, 1, load));
+        assert_eq!(told(), (None, None, None));
+        board.publish_load(&name, 2, load);
+        board.set_status(&name, status(2, None));
+        assert_eq!(told(), (None, None, None), "it does not run");
     }
 
     #[test]

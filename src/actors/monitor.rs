@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Whom to watch.
+/// Whom to watch, and how often.
 #[derive(Debug)]
 pub struct MonitorSeat {
     /// The worker.
@@ -31,6 +31,11 @@ pub struct MonitorSeat {
 const MOMENTS: u32 = 16;
 
 impl MonitorSeat {
+    /// How long until the next tick.
+    pub(super) fn next_tick(&self) -> Duration {
+        self.until_next_tick(since_epoch())
+    }
+
     /// Ticks keep their phase, which the worker's name decides; those missed in a stall are not made up
     /// for in a burst.
     fn until_next_tick(&self, now: Duration) -> Duration {
@@ -71,7 +76,7 @@ impl MonitorActor {
 
     fn tick(&mut self, ctx: &mut Context<Self>) {
         self.sample();
-        ctx.run_later(self.seat.until_next_tick(since_epoch()), Self::tick);
+        ctx.run_later(self.seat.next_tick(), Self::tick);
     }
 
     /// A sample that fails leaves the last figures where they are, ageing.

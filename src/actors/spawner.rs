@@ -91,6 +91,7 @@ pub struct SpawnerActor {
     board: Arc<HiveBoard>,
     queen: Recipient<TellQueen>,
     monitors: ArbiterHandle,
+    loads: ArbiterHandle,
     table: Arc<TableCache>,
     client: awc::Client,
     workers: HashMap<WorkerName, Worker>,
@@ -103,12 +104,14 @@ pub struct SpawnerActor {
 }
 
 impl SpawnerActor {
-    /// To be made on the arbiter that it lives on. Monitors live on `monitors`.
+    /// To be made on the arbiter that it lives on. Monitors live on `monitors`,
+    /// who asks engines for their load on `loads`.
     pub fn new(
         config: SpawnerConfig,
         board: Arc<HiveBoard>,
         queen: Recipient<TellQueen>,
         monitors: ArbiterHandle,
+        loads: ArbiterHandle,
     ) -> Self {
         /// A scan of /proc is shared by all monitors that tick within this time.
         const SCAN_AGE: Duration = Duration::from_millis(200);
@@ -117,6 +120,7 @@ impl SpawnerActor {
             board,
             queen,
             monitors,
+            loads,
             table: Arc::new(TableCache::new("/proc", SCAN_AGE)),
             client: awc::Client::builder().disable_redirects().finish(),
             workers: HashMap::new(),

@@ -41,7 +41,7 @@ pub(super) struct Hive {
     policy: Arc<ArcSwap<AdminPolicy>>,
     /// What it was started with and cannot change while it runs, in text.
     running: String,
-    arbiters: [Arbiter; 2],
+    arbiters: [Arbiter; 3],
 }
 
 impl Hive {
@@ -56,7 +56,8 @@ impl Hive {
         let (tree, cgroup) = open_tree(&settings.cgroup)?;
         adopt_orphans().map_err(|source| system("take in orphans", source))?;
         let board = Arc::new(HiveBoard::default());
-        let (actors, monitors) = (Arbiter::new(), Arbiter::new());
+        // HTTP to engines has a thread of its own: it never delays a sample.
+        let (actors, monitors, loads) = (Arbiter::new(), Arbiter::new(), Arbiter::new());
         start_node_monitor(&settings, &board, &monitors, vital);
         let sender = start_sender(&settings, address.port(), &board, &actors, vital);
         let config = SpawnerConfig {
@@ -83,10 +84,10 @@ impl Hive {
         let tree = config.tree.clone();
         let spawner = {
             let (board, queen) = (Arc::clone(&board), sender.clone().recipient());
-            let monitors = monitors.handle();
+            let (monitors, loads) = (monitors.handle(), loads.handle());
             start_guarded(
                 &actors.handle(),
-                move |_| SpawnerActor::new(config, board, queen, monitors),
+                move |_| SpawnerActor::new(config, board, queen, monitors, loads),
                 vital.watch("spawner"),
             )
         };
@@ -104,7 +105,7 @@ impl Hive {
         let server = serve(listener, http_threads(HTTP_THREADS_MAX), state, configure)
             .map_err(|source| system("serve HTTP", source))?;
         tracing::info!(role = "hive", addr = %address, hive_id = settings.id, "listening");
-        let arbiters = [actors, monitors];
+        let arbiters = [actors, monitors, loads];
         let on_exit = settings.on_exit;
         Ok(Self { spawner, sender, server, closing, on_exit, tree, policy, running, arbiters })
     }

@@ -12,6 +12,7 @@
 mod support;
 
 mod echo_worker;
+mod engine_load;
 mod figures;
 mod hive_restart;
 mod isolation;

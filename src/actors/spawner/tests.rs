@@ -88,7 +88,7 @@ impl Stage {
         let (seen, handle) = (Arc::clone(&board), monitors.handle());
         let spawner = start_guarded(
             &Arbiter::current(),
-            move |_| SpawnerActor::new(config, seen, queen, handle),
+            move |_| SpawnerActor::new(config, seen, queen, handle.clone(), handle),
             |_| {},
         );
         Self { sleepers, board, spawner, ticks, events, _dir: dir }

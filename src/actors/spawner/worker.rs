@@ -4,21 +4,19 @@ use super::{
     errors::WorkerCommandError,
     lifecycle::{Lifecycle, Next, Phase},
     model::{ModelNames, detect},
+    monitors::Watchers,
     record::{Origin, RunRecord, WorkerRecord},
     run::LaunchError,
 };
 use crate::{
-    actors::{
-        hive_board::{RunNumber, WorkerStatus},
-        monitor::MonitorActor,
-    },
+    actors::hive_board::{RunNumber, WorkerStatus},
     contract::{ExitRecord, Isolation, WorkerSpec, WorkerState},
     platform::{
         cgroup::RunCgroup,
         process::{Identity, ProcessWatch, SharedTracker, boot_id},
     },
 };
-use actix::{Addr, SpawnHandle};
+use actix::SpawnHandle;
 use std::{rc::Rc, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
@@ -54,8 +52,7 @@ pub(super) struct Worker {
     pub(super) life: Lifecycle,
     pub(super) run_number: RunNumber,
     pub(super) run: Option<Run>,
-    pub(super) monitor: Option<Addr<MonitorActor>>,
-    pub(super) monitor_failures: u32,
+    pub(super) watchers: Watchers,
     pub(super) restarts: u64,
     pub(super) retry_at: Option<String>,
     pub(super) last_exit: Option<Arc<ExitRecord>>,
@@ -91,8 +88,7 @@ impl Worker {
             life,
             run_number: 0,
             run: None,
-            monitor: None,
-            monitor_failures: 0,
+            watchers: Watchers::default(),
             restarts: 0,
             retry_at: None,
             last_exit: None,
