@@ -241,11 +241,11 @@ impl Placement {
     /// What would be done with such a request, and why; nothing is done.
     pub fn explain(&self, request: &ScheduleRequest) -> Explanation {
         let now = Instant::now();
-        let (chosen, hives) =
-            self.with(|ledger| (ledger.would_choose(request, now), ledger.hive_ids()));
+        let (chosen, queued, hives) = self
+            .with(|ledger| (ledger.would_choose(request, now), ledger.queued(), ledger.hive_ids()));
         // A hive at a time: requests are not to wait for all of them.
         let explain = |hive: &Arc<str>| self.with(|ledger| ledger.explain_hive(hive, request, now));
-        Explanation { chosen, workers: hives.iter().flat_map(explain).collect() }
+        Explanation { chosen, queued, workers: hives.iter().flat_map(explain).collect() }
     }
 
     /// The workers that a filter means, in any order: each in its hive's record.

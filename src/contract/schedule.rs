@@ -1,7 +1,7 @@
 //! Asking for a worker, and what is answered.
 
 use super::{ErrorBody, WorkerView};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The body of `POST /v1/schedule`. What is not set does not matter.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -10,19 +10,32 @@ pub struct ScheduleRequest {
     /// That it serves, by name or alias.
     pub model: Option<String>,
     /// MiB of GPU memory that are needed beyond what the worker holds already.
+    #[serde(deserialize_with = "null_is_default")]
     pub vram_mb: u64,
     /// That it is in.
     pub group: Option<String>,
     /// How long the slot is held, ms.
+    #[serde(deserialize_with = "null_is_default_ttl")]
     pub ttl_ms: u64,
     /// The same one goes to the same worker, while that one is not overloaded.
     pub session: Option<String>,
 }
 
+/// How long a slot is held, unless asked for otherwise, ms.
+const TTL_DEFAULT_MS: u64 = 30_000;
+
 impl Default for ScheduleRequest {
     fn default() -> Self {
-        Self { model: None, vram_mb: 0, group: None, ttl_ms: 30_000, session: None }
+        Self { model: None, vram_mb: 0, group: None, ttl_ms: TTL_DEFAULT_MS, session: None }
     }
+}
+
+fn null_is_default<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+fn null_is_default_ttl<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    Option::deserialize(deserializer).map(|ttl: Option<u64>| ttl.unwrap_or(TTL_DEFAULT_MS))
 }
 
 /// The body of `PUT /v1/reservations/{id}`, which may be empty.
@@ -97,6 +110,8 @@ pub struct Explained {
 pub struct Explanation {
     /// The worker that would take it.
     pub chosen: Option<String>,
+    /// Requests of any model that wait in the gateway's queue.
+    pub queued: usize,
     /// Every worker.
     pub workers: Vec<Explained>,
 }

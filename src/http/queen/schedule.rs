@@ -10,7 +10,7 @@ use crate::{
     http::{
         error::HttpError,
         fallback::allow,
-        query::{bad_value, pairs, parsed},
+        query::{pairs, parsed},
         small_body,
     },
     settings::is_name,
@@ -29,6 +29,8 @@ use uuid::Uuid;
 const TTL_MAX_MS: u64 = 3_600_000;
 /// Longest name of a session, bytes.
 const SESSION_LIMIT: usize = 256;
+/// A bad value is shown up to this many characters.
+const SHOWN_LIMIT: usize = 64;
 /// What a caller is told to wait when nobody takes it, seconds.
 const RETRY_AFTER_S: u64 = 1;
 const EXPLAIN_KEYS: [&str; 5] = ["model", "vram_mb", "group", "session", "ttl_ms"];
@@ -148,11 +150,9 @@ fn check(request: &ScheduleRequest) -> Result<(), HttpError> {
     text("model", request.model.as_deref(), TEXT_LIMIT)?;
     text("session", request.session.as_deref(), SESSION_LIMIT)?;
     match request.group.as_deref() {
-        Some(group) if !is_name(group) => Err(bad_value(
-            "group",
-            group,
-            "1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit",
-        )),
+        Some(group) if !is_name(group) => {
+            Err(refuse("group", group, "1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit"))
+        }
         _ => Ok(()),
     }
 }
@@ -161,7 +161,7 @@ fn check_ttl(ttl_ms: u64) -> Result<(), HttpError> {
     if (1..=TTL_MAX_MS).contains(&ttl_ms) {
         return Ok(());
     }
-    Err(bad_value("ttl_ms", &ttl_ms.to_string(), &format!("1 to {TTL_MAX_MS}")))
+    Err(refuse("ttl_ms", &ttl_ms.to_string(), &format!("1 to {TTL_MAX_MS}")))
 }
 
 fn text(key: &str, value: Option<&str>, limit: usize) -> Result<(), HttpError> {
@@ -170,8 +170,15 @@ fn text(key: &str, value: Option<&str>, limit: usize) -> Result<(), HttpError> {
             if text.is_empty() || text.len() > limit || text.chars().any(char::is_control) =>
         {
             let allowed = format!("1 to {limit} bytes without control characters");
-            Err(bad_value(key, text, &allowed))
+            Err(refuse(key, text, &allowed))
         }
         _ => Ok(()),
     }
+}
+
+/// What cannot be asked for, in a body or in a query.
+fn refuse(key: &str, value: &str, allowed: &str) -> HttpError {
+    let shown: String = value.chars().take(SHOWN_LIMIT).collect();
+    let message = format!("{key}: {shown:?} is not allowed, allowed: {allowed}");
+    HttpError::bad_request("invalid_field", message)
 }

@@ -13,6 +13,11 @@ impl Ledger {
         ids
     }
 
+    /// Requests that wait for a slot.
+    pub(in crate::actors::placement) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
     /// The worker that would take it.
     pub(in crate::actors::placement) fn would_choose(
         &self,

@@ -55,7 +55,8 @@ pub(super) fn pass_on<S: Unpin + 'static>(
     if let Ok(worker) = worker {
         headers.insert(WORKER, worker);
     }
-    let body = Answer { open: Some(Open { answer, held }), size, idle: Idle::new(idle) };
+    let body =
+        Answer { open: Some(Open { answer, held }), broken: None, size, idle: Idle::new(idle) };
     let mut response = HttpResponse::with_body(status, body).map_into_boxed_body();
     *response.headers_mut() = headers;
     response
@@ -91,12 +92,20 @@ struct Open<S> {
 struct Answer<S> {
     /// Until the end.
     open: Option<Open<S>>,
+    /// Why it is broken off with the next look.
+    broken: Option<Broken>,
     size: BodySize,
     idle: Idle,
 }
 
 impl<S> Answer<S> {
-    fn break_off(&mut self, why: Broken) -> Poll<Option<Result<Bytes, Broken>>> {
+    /// The server drops what it has not written yet when a body fails, and what came before the break is
+    /// the client's: it is given the moment to write that, and fails when it looks again.
+    fn break_off(
+        &mut self,
+        why: Broken,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Broken>>> {
         if let Some(open) = self.open.take() {
             let worker = &open.held.upstream.worker_id;
             match &why {
@@ -107,7 +116,9 @@ impl<S> Answer<S> {
                 }
             }
         }
-        Poll::Ready(Some(Err(why)))
+        self.broken = Some(why);
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -123,13 +134,16 @@ impl<S: Unpin> MessageBody for Answer<S> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Broken>>> {
         let this = self.get_mut();
+        if let Some(why) = this.broken.take() {
+            return Poll::Ready(Some(Err(why)));
+        }
         let Some(open) = &mut this.open else { return Poll::Ready(None) };
         match Pin::new(&mut open.answer).poll_next(cx) {
             Poll::Ready(Some(Ok(bytes))) => {
                 this.idle.touch();
                 return Poll::Ready(Some(Ok(bytes)));
             }
-            Poll::Ready(Some(Err(error))) => return this.break_off(Broken::Worker(error)),
+            Poll::Ready(Some(Err(error))) => return this.break_off(Broken::Worker(error), cx),
             Poll::Ready(None) => {
                 this.open = None;
                 return Poll::Ready(None);
@@ -137,10 +151,10 @@ impl<S: Unpin> MessageBody for Answer<S> {
             Poll::Pending => {}
         }
         if open.held.peer.as_ref().is_some_and(|peer| peer.poll_gone(cx).is_ready()) {
-            return this.break_off(Broken::ClientGone);
+            return this.break_off(Broken::ClientGone, cx);
         }
         match this.idle.poll(cx) {
-            Poll::Ready(()) => this.break_off(Broken::Idle(this.idle.limit)),
+            Poll::Ready(()) => this.break_off(Broken::Idle(this.idle.limit), cx),
             Poll::Pending => Poll::Pending,
         }
     }
