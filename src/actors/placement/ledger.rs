@@ -198,7 +198,8 @@ impl Ledger {
             self.seat(key.index).filter(|seat| seat.key == *key && fits(seat))
         });
         let overloaded = |seat: &Seat| {
-            seat.facts.slots.is_none() && seat.requests() >= best.requests() + SESSION_SLACK
+            seat.facts.slots.is_none()
+                && seat.requests() >= best.requests().saturating_add(SESSION_SLACK)
         };
         Some(usual.filter(|seat| !overloaded(seat)).unwrap_or(best).key.index)
     }

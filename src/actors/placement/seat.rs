@@ -146,7 +146,7 @@ impl Seat {
 
     /// All requests that are known of.
     pub(super) fn requests(&self) -> u64 {
-        u64::from(self.booked) + self.elsewhere
+        self.elsewhere.saturating_add(self.booked.into())
     }
 
     pub(super) fn is_full(&self) -> bool {

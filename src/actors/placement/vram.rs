@@ -42,7 +42,9 @@ pub(super) fn rooms(
         let unused_mb = gpu.vram_total_mb?.saturating_sub(gpu.vram_used_mb?);
         Some(GpuRoom { gpu: gpu.uuid.as_str().into(), unused_mb, own_mb: share.vram_mb })
     };
-    gpus.into_iter().zip(&worker.gpus).map(room).collect()
+    let first = |at: usize| worker.gpus[..at].iter().all(|s| s.uuid != worker.gpus[at].uuid);
+    let named = gpus.into_iter().zip(&worker.gpus).enumerate();
+    named.filter(|(at, _)| first(*at)).map(|(_, pair)| room(pair)).collect()
 }
 
 /// What is wrong with a GPU that the worker is on.
@@ -66,7 +68,7 @@ pub(super) struct Promises {
 impl Promises {
     /// MiB on these GPUs that are neither used nor promised.
     pub(super) fn free(&self, rooms: &[GpuRoom]) -> u64 {
-        rooms.iter().map(|room| self.free_on(room)).sum()
+        rooms.iter().fold(0, |sum, room| sum.saturating_add(self.free_on(room)))
     }
 
     fn free_on(&self, room: &GpuRoom) -> u64 {
@@ -79,7 +81,8 @@ impl Promises {
         let parts = split(mb, &free);
         let shares: Shares = rooms.iter().map(|r| Arc::clone(&r.gpu)).zip(parts).collect();
         for (gpu, mb) in &shares {
-            *self.promised.entry(Arc::clone(gpu)).or_default() += mb;
+            let promised = self.promised.entry(Arc::clone(gpu)).or_default();
+            *promised = promised.saturating_add(*mb);
         }
         shares
     }
@@ -195,9 +198,16 @@ mod tests {
         };
         assert_eq!(free(gpus(), &on(&["a"])), Some(4));
         assert_eq!(free(gpus(), &on(&["a", "b"])), Some(13));
+        assert_eq!(free(gpus(), &on(&["a", "a"])), Some(4), "named twice, it is one");
         assert_eq!(free(gpus(), &on(&["c"])), None);
         assert_eq!(free(gpus(), &on(&["elsewhere"])), None);
         assert_eq!(free(gpus(), &on(&[])), None);
+    }
+
+    #[test]
+    fn no_size_of_a_gpu_overflows() {
+        let huge = |uuid| gpu(uuid, Some(0), Some(u64::MAX));
+        assert_eq!(free(vec![huge("a"), huge("b")], &on(&["a", "b"])), Some(u64::MAX));
     }
 
     #[test]
