@@ -10,9 +10,13 @@ use crate::{
     actors::fleet::HiveRecord,
     contract::{WorkerReport, WorkerState},
 };
-use std::{collections::BTreeSet, sync::Arc};
-use tokio::sync::oneshot;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio::{sync::oneshot, time::Instant};
 use uuid::Uuid;
+
+/// An engine's page is read each second and told a second later at most: what was ours for this long
+/// may still be in what it tells.
+const SPAN: Duration = Duration::from_secs(2);
 
 /// Its place among the workers that take a request now, the best first. Of equal ones that comes first
 /// which was chosen longest ago.
@@ -98,8 +102,10 @@ pub(super) struct Seat {
     pub facts: Facts,
     /// Requests and reservations that this queen has given it.
     pub booked: u32,
-    /// The most of these since the last heartbeat, and between that and the one before.
+    /// The most of these lately: in the span that runs, and in the one before.
     peaks: [u32; 2],
+    /// When the span that runs began.
+    span_began: Instant,
     /// Requests that others have given it, as far as can be told.
     pub elsewhere: u64,
     /// MiB neither used nor promised on its GPUs.
@@ -121,6 +127,7 @@ impl Seat {
         hive: Arc<str>,
         upstream: Arc<Upstream>,
         facts: Facts,
+        now: Instant,
     ) -> Self {
         Self {
             key,
@@ -133,6 +140,7 @@ impl Seat {
             facts,
             booked: 0,
             peaks: [0; 2],
+            span_began: now,
             elsewhere: 0,
             free_mb: None,
             exclusion: Exclusion::default(),
@@ -174,10 +182,13 @@ impl Seat {
 
     /// What its engine tells includes what we gave it, with a delay: only what is above the most that we
     /// gave it lately is others' for sure.
-    pub(super) fn tell_apart(&mut self) {
+    pub(super) fn tell_apart(&mut self, now: Instant) {
         let ours = u64::from(self.peaks[0].max(self.peaks[1]));
         self.elsewhere = self.facts.reported.unwrap_or(0).saturating_sub(ours);
-        self.peaks = [self.booked, self.peaks[0]];
+        if now.saturating_duration_since(self.span_began) >= SPAN {
+            self.peaks = [self.booked, self.peaks[0]];
+            self.span_began = now;
+        }
     }
 
     /// All that was booked on the run that ended is void.

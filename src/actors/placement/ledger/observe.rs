@@ -86,7 +86,7 @@ impl Ledger {
         let key = WorkerKey { index, generation: self.generation };
         let upstream = upstream_of(record, worker);
         let facts = Facts::of(record, worker, &upstream.worker_id);
-        let mut seat = Seat::new(key, Arc::clone(&record.id), upstream, facts);
+        let mut seat = Seat::new(key, Arc::clone(&record.id), upstream, facts, record.received);
         if let Some(rooms) = &seat.facts.rooms {
             self.promises.enter(rooms, index);
             seat.free_mb = Some(self.promises.free(rooms));
@@ -158,7 +158,7 @@ impl Ledger {
         let Some(seat) = self.seats.get_mut(index as usize).and_then(Option::as_mut) else {
             return;
         };
-        seat.tell_apart();
+        seat.tell_apart(now);
         self.index.retell(index, (before.state, before.idle), seat);
         self.refill(index, &before, now);
         self.restand(index, now);

@@ -180,8 +180,10 @@ fn what_others_send_counts_and_what_we_sent_does_not_count_twice() {
     tell(&mut ledger, "h", vec![told.clone()], now);
     assert_eq!(ledger.seat(0).unwrap().requests(), 1, "its page is a moment old");
     told.requests_running = Some(4);
-    tell(&mut ledger, "h", vec![told.clone()], now);
-    tell(&mut ledger, "h", vec![told], now);
+    for seconds in [2, 4, 6] {
+        let later = now + Duration::from_secs(seconds);
+        tell(&mut ledger, "h", vec![told.clone()], later);
+    }
     assert!(ledger.seat(0).unwrap().is_full());
 }
 
