@@ -29,6 +29,7 @@ const LOAD_FOR: Duration = Duration::from_secs(3);
 const LOAD_ROUNDS: usize = 3;
 /// Answers streamed at once, how often, and what each is of.
 const STREAMS: u32 = 200;
+const STREAMS_FEW: u32 = 20;
 const STREAM_ROUNDS: usize = 4;
 const STREAM_WORDS: u32 = 300;
 const WORD_MS: u64 = 16;
@@ -57,6 +58,7 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
+    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
     let directory = tempfile::tempdir().unwrap();
     let (small, stream) = (worker("small", 0), worker("stream", WORD_MS));
     let workers = [("small", small.address), ("stream", stream.address)];
@@ -72,9 +74,11 @@ fn main() {
     }
     // First, while no proxy has memory left over from something else.
     let streamed = streamed(&proxies);
-    let latency = latency(&direct, &proxies);
+    let mut latency = latency(&direct, &proxies, "");
     let throughput = throughput(&proxies);
-    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+    // Last: nothing is let go of again.
+    let servers = [&small].into_iter().chain(proxies.iter().map(|(_, server)| *server));
+    latency.extend(latency_on_one_processor(&direct, &proxies, servers));
     println!("\n{:<46}{}", format!("{cpus} processors"), names(&proxies));
     for row in [latency, throughput, streamed].iter().flatten() {
         println!("{row}");
@@ -101,8 +105,22 @@ fn micros(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }
 
+/// As [`latency`], without what it costs to wake another, idle processor: on a small or virtual machine
+/// that is most of it, and depends on where the kernel happens to put whom.
+fn latency_on_one_processor<'a>(
+    direct: &Target,
+    proxies: &[(Target, &Server)],
+    mut servers: impl Iterator<Item = &'a Server>,
+) -> Vec<String> {
+    let cpu = site::some_cpu();
+    if site::pin(std::process::id(), &cpu) && servers.all(|server| server.pin(&cpu)) {
+        return latency(direct, proxies, " (on 1 processor)");
+    }
+    vec!["processes cannot be pinned: taskset is missing or fails".to_owned()]
+}
+
 /// One request after the other, each way in turn.
-fn latency(direct: &Target, proxies: &[(Target, &Server)]) -> Vec<String> {
+fn latency(direct: &Target, proxies: &[(Target, &Server)], how: &str) -> Vec<String> {
     let targets: Vec<_> = std::iter::once(direct).chain(proxies.iter().map(|(t, _)| t)).collect();
     let mut lines: Vec<_> = targets.iter().map(|target| Line::open(target.small.0)).collect();
     let mut took = vec![Vec::with_capacity(REQUESTS); targets.len()];
@@ -118,10 +136,9 @@ fn latency(direct: &Target, proxies: &[(Target, &Server)]) -> Vec<String> {
         took.iter_mut().map(|took| (at(took, 50), at(took, 99))).unzip();
     let added = |of: &[f64]| of.iter().skip(1).map(|time| time - of[0]).collect::<Vec<_>>();
     vec![
-        format!("{:<46}{:>12.1}", "direct, p50, µs", p50[0]),
-        format!("{:<46}{:>12.1}", "direct, p99, µs", p99[0]),
-        row("added to one request at p50, µs", 1, added(&p50)),
-        row("added to one request at p99, µs", 1, added(&p99)),
+        row(&format!("direct{how}: p50, p99, µs"), 1, [p50[0], p99[0]]),
+        row(&format!("added{how} at p50, µs"), 1, added(&p50)),
+        row(&format!("added{how} at p99, µs"), 1, added(&p99)),
     ]
 }
 
@@ -143,43 +160,54 @@ fn throughput(proxies: &[(Target, &Server)]) -> Vec<String> {
     ]
 }
 
+/// What streaming costs: the processor time in rounds of many streams, the memory by how much more many
+/// open ones take than a few, so that what is taken once is left out.
 fn streamed(proxies: &[(Target, &Server)]) -> Vec<String> {
-    let mut figures = vec![(Vec::new(), Vec::new(), Vec::new()); proxies.len()];
-    let chunks = f64::from(STREAMS * STREAM_CHUNKS);
-    let spread = Duration::from_millis(WORD_MS * 20);
-    // When all have begun and none has ended.
-    let midway = Duration::from_millis(WORD_MS * u64::from(STREAM_WORDS) / 2);
+    let few: Vec<_> = proxies.iter().map(|proxy| stream_at_once(proxy, STREAMS_FEW)).collect();
+    let mut rounds = vec![Vec::with_capacity(STREAM_ROUNDS); proxies.len()];
     for _ in 0..STREAM_ROUNDS {
-        for ((target, server), (costs, reads, grown)) in proxies.iter().zip(&mut figures) {
-            let (before, rss) = (server.cpu(), server.rss_kib());
-            let (read, then) = std::thread::scope(|scope| {
-                let then = scope.spawn(|| {
-                    sleep(midway);
-                    server.rss_kib()
-                });
-                (client::run(client::streams(target, STREAMS, spread)), then.join().unwrap())
-            });
-            costs.push(micros(server.cpu() - before) / chunks);
-            reads.push(chunks / read as f64);
-            grown.push((then - rss) as f64 / f64::from(STREAMS));
+        for (proxy, rounds) in proxies.iter().zip(&mut rounds) {
+            rounds.push(stream_at_once(proxy, STREAMS));
         }
     }
-    let of = |pick: fn(&mut (Vec<f64>, Vec<f64>, Vec<f64>)) -> f64, figures: &mut Vec<_>| {
-        figures.iter_mut().map(pick).collect::<Vec<_>>()
+    let median = |pick: fn(&Streamed) -> f64| {
+        let of = |rounds: &Vec<Streamed>| at(&mut rounds.iter().map(pick).collect::<Vec<_>>(), 50);
+        rounds.iter().map(of).collect::<Vec<_>>()
     };
-    // Memory of the first round: what is freed at its end the later ones use again.
-    let grown = of(|(_, _, grown)| grown[0], &mut figures);
+    // Of the first round: what is freed at its end the later ones use again.
+    let grown = few.iter().zip(&rounds).map(|(few, many)| {
+        (many[0].rss_kib - few.rss_kib) as f64 / f64::from(STREAMS - STREAMS_FEW)
+    });
     vec![
-        row(
-            "processor time a streamed chunk, µs",
-            2,
-            of(|(costs, ..)| at(costs, 50), &mut figures),
-        ),
-        row(
-            "chunks a read of the client (1: none joined)",
-            2,
-            of(|f| at(&mut f.1, 50), &mut figures),
-        ),
-        row(&format!("memory an open stream, {STREAMS} open, KiB"), 1, grown),
+        row("processor time a streamed chunk, µs", 2, median(|round| round.chunk_us)),
+        row("chunks a read of the client (1: none joined)", 2, median(|round| round.joined)),
+        row("memory an open stream, KiB", 1, grown),
     ]
+}
+
+/// Of one round.
+#[derive(Clone)]
+struct Streamed {
+    chunk_us: f64,
+    /// Chunks for each time that the client had something to read.
+    joined: f64,
+    /// While all were open.
+    rss_kib: i64,
+}
+
+fn stream_at_once((target, server): &(Target, &Server), streams: u32) -> Streamed {
+    let spread = Duration::from_millis(WORD_MS * 20);
+    // All have begun and none has ended.
+    let midway = Duration::from_millis(WORD_MS * u64::from(STREAM_WORDS) / 2);
+    let before = server.cpu();
+    let (reads, rss_kib) = std::thread::scope(|scope| {
+        let midway = scope.spawn(|| {
+            sleep(midway);
+            server.rss_kib()
+        });
+        (client::run(client::streams(target, streams, spread)), midway.join().unwrap())
+    });
+    let chunks = f64::from(streams * STREAM_CHUNKS);
+    let chunk_us = micros(server.cpu() - before) / chunks;
+    Streamed { chunk_us, joined: chunks / reads as f64, rss_kib }
 }

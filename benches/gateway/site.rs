@@ -40,6 +40,11 @@ impl Server {
         server
     }
 
+    /// Whether it runs on the processor with this number alone, from now on.
+    pub(crate) fn pin(&self, cpu: &str) -> bool {
+        pin(self.child.id(), cpu)
+    }
+
     /// Time on a processor of all its threads.
     pub(crate) fn cpu(&self) -> Duration {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
@@ -64,6 +69,20 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Pins all threads of a process; `false` where there is no `taskset`.
+pub(crate) fn pin(pid: u32, cpu: &str) -> bool {
+    let mut command = Command::new("taskset");
+    command.args(["-a", "-c", "-p", cpu, &pid.to_string()]).stdout(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// The number of one processor that this process may use.
+pub(crate) fn some_cpu() -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+    list.rsplit([',', '-']).next().unwrap().trim().to_owned()
 }
 
 fn free_address() -> SocketAddr {
