@@ -3,14 +3,23 @@
 
 mod config;
 mod daemon;
+mod echo;
+mod heartbeats;
 mod http;
 pub(crate) mod proc;
+mod raw_client;
+mod raw_http;
+mod raw_worker;
 mod site;
 mod sse;
 mod wait;
 
 pub(crate) use daemon::Daemon;
+pub(crate) use echo::{echo, in_progress, ready_workers};
+pub(crate) use heartbeats::{Heartbeats, gpu, report};
 pub(crate) use http::{Api, assert_is_error};
+pub(crate) use raw_client::{RawAnswer, chat, chat_body, send};
+pub(crate) use raw_worker::{RawWorker, Reply};
 pub(crate) use site::{RBEE, Site, as_str, free_port, rbee};
 pub(crate) use sse::{Event, SseClient};
 pub(crate) use wait::{eventually, ms, secs};

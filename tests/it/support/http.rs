@@ -50,6 +50,10 @@ impl Api {
         self.send(Method::POST, path, Some(body)).await
     }
 
+    pub(crate) async fn put(&self, path: &str) -> Answer {
+        self.send(Method::PUT, path, None).await
+    }
+
     pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.send(Method::DELETE, path, None).await
     }
@@ -68,6 +72,11 @@ impl Api {
     /// GET where the other side may be away.
     pub(crate) async fn try_get(&self, path: &str) -> Result<Answer, String> {
         self.try_text(Method::GET, path, None).await
+    }
+
+    /// POST where the other side may be away.
+    pub(crate) async fn try_post(&self, path: &str, body: Value) -> Result<Answer, String> {
+        self.try_text(Method::POST, path, Some(body.to_string())).await
     }
 
     async fn try_text(

@@ -98,8 +98,17 @@ pub(crate) fn written_bytes(pids: impl IntoIterator<Item = u32>) -> u64 {
 
 /// `VmRSS` in MiB.
 pub(crate) fn rss_mb(pid: u32) -> Option<f64> {
+    status_mb(pid, "VmRSS:")
+}
+
+/// `VmHWM` in MiB: the most that `VmRSS` ever was.
+pub(crate) fn peak_rss_mb(pid: u32) -> Option<f64> {
+    status_mb(pid, "VmHWM:")
+}
+
+fn status_mb(pid: u32, name: &str) -> Option<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kb: f64 = line.split_ascii_whitespace().next()?.parse().ok()?;
     Some(kb / 1024.0)
 }
