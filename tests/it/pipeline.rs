@@ -1,8 +1,7 @@
 //! From a worker's process to a client of the queen's stream: hive, heartbeat, registry, stream.
 
-use crate::support::{Api, RBEE, Site, SseClient, eventually, free_port, ms, proc, secs};
+use crate::support::{Api, RBEE, Site, SseClient, free_port, ms, proc, ready_workers, secs};
 use serde_json::{Value, json};
-use std::time::Duration;
 
 const STREAM: &str = "/v1/heartbeats/stream";
 
@@ -16,17 +15,6 @@ fn echo(port: u16, model: &str, command: &str) -> Value {
         "args": ["echo-worker", "--port", port.to_string(), "--model", model],
         "ready": {"http": format!("http://127.0.0.1:{port}/health"), "interval_ms": 50},
     })
-}
-
-/// The queen's workers once there are `count`, all ready.
-async fn ready_workers(queen: &Api, count: usize, deadline: Duration) -> Vec<Value> {
-    eventually(deadline, async || {
-        let answer = queen.try_get("/v1/workers").await?;
-        let workers = answer.json["workers"].as_array().cloned().unwrap_or_default();
-        let all = workers.len() == count && workers.iter().all(|worker| worker["state"] == "ready");
-        if all { Ok(workers) } else { Err(answer.text) }
-    })
-    .await
 }
 
 #[actix_web::test]

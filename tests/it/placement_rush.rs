@@ -81,10 +81,10 @@ async fn watch(url: String, most: Rc<RefCell<HashMap<String, u64>>>) {
     let api = Api::new(url.clone());
     loop {
         let now = in_progress(&api).await;
-        let mut most = most.borrow_mut();
-        let seen = most.entry(url.clone()).or_default();
-        *seen = now.max(*seen);
-        drop(most);
+        most.borrow_mut()
+            .entry(url.clone())
+            .and_modify(|seen| *seen = now.max(*seen))
+            .or_insert(now);
         tokio::time::sleep(ms(10)).await;
     }
 }
