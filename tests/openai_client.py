@@ -1,36 +1,56 @@
-"""The official openai package against the gateway at argv[1]."""
+"""What a program does that was written for OpenAI, against OPENAI_BASE_URL.
 
-import sys
+The test that runs it has echo workers of the models echo-small and echo-large behind the gateway.
+"""
 
 import openai
 
-client = openai.OpenAI(base_url=sys.argv[1] + "/v1", api_key="not-needed", max_retries=0)
-messages = [{"role": "user", "content": "to be or not to be"}]
+MODEL = "echo-small"
+SAID = "to be or not to be"
+MESSAGES = [{"role": "user", "content": SAID}]
 
-models = [model.id for model in client.models.list()]
-assert models == ["tiny"], models
+client = openai.OpenAI(max_retries=0, timeout=30)
 
-chat = client.chat.completions.create(model="tiny", messages=messages)
-assert chat.choices[0].message.content == "to be or not to be", chat
+models = sorted(model.id for model in client.models.list())
+assert models == ["echo-large", "echo-small"], models
 
-stream = client.chat.completions.create(model="tiny", messages=messages, stream=True)
-words = [chunk.choices[0].delta.content or "" for chunk in stream]
-assert "".join(words) == "to be or not to be" and len(words) > 5, words
+chat = client.chat.completions.create(model=MODEL, messages=MESSAGES)
+assert chat.choices[0].message.content == SAID, chat
+assert chat.choices[0].finish_reason == "stop", chat
+assert chat.usage.total_tokens > 0, chat
 
-text = client.completions.create(model="tiny", prompt="hello")
-assert text.choices[0].text == "hello", text
+stream = client.chat.completions.create(
+    model="echo-large",
+    messages=MESSAGES,
+    stream=True,
+    stream_options={"include_usage": True},
+)
+chunks = list(stream)
+words = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
+assert "".join(words) == SAID, words
+assert len([word for word in words if word]) == 6, words
+assert chunks[-1].usage.total_tokens > 0, chunks[-1]
 
-vector = client.embeddings.create(model="tiny", input="hello")
-assert len(vector.data[0].embedding) > 0, vector
+completion = client.completions.create(model=MODEL, prompt=SAID)
+assert completion.choices[0].text == SAID, completion
 
-raw = client.chat.completions.with_raw_response.create(model="tiny", messages=messages)
-assert raw.headers["x-rbee-worker"].startswith("test-hive/echo/"), raw.headers
+pieces = client.completions.create(model=MODEL, prompt=SAID, stream=True)
+text = "".join(piece.choices[0].text for piece in pieces)
+assert text == SAID, text
+
+embeddings = client.embeddings.create(
+    model=MODEL, input=["one", "another"], encoding_format="float"
+)
+assert len(embeddings.data) == 2, embeddings
+assert embeddings.data[0].embedding != embeddings.data[1].embedding, embeddings
 
 try:
-    client.chat.completions.create(model="nobody", messages=messages)
+    client.chat.completions.create(model="no-such-model", messages=MESSAGES)
 except openai.NotFoundError as error:
-    assert error.code == "model_not_found", error
+    assert error.status_code == 404, error
+    assert "no-such-model" in str(error), error
 else:
-    raise AssertionError("a model that nobody serves was answered")
+    raise AssertionError("a model that is not there was answered")
 
-print("all is well")
+raw = client.chat.completions.with_raw_response.create(model=MODEL, messages=MESSAGES)
+assert raw.headers["x-rbee-worker"].startswith("test-hive/echo/"), raw.headers

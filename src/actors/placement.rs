@@ -1,7 +1,7 @@
 //! Placement: which worker takes a request. It keeps what is booked on whom, who waits, and whom to
 //! leave out.
 //!
-//! All of that is one [`Ledger`](ledger) behind one lock, held for a decision of microseconds and never
+//! All of that is one `Ledger` behind one lock, held for a decision of microseconds and never
 //! across a wait: a message to an actor and back would cost a request more than its decision does. The
 //! registry tells it of every heartbeat; [`PlacementActor`] owns its timer.
 //!
@@ -199,7 +199,7 @@ impl Placement {
 
     /// Time has passed.
     fn sweep(&self) {
-        self.with(|ledger| ledger.sweep(Instant::now()));
+        while self.with(|ledger| ledger.sweep(Instant::now())) {}
     }
 
     /// A slot for a request, a place in the queue, or why neither.

@@ -1,6 +1,6 @@
 //! The stand-in for an inference server, as a process.
 
-use crate::support::{Api, Daemon, Site, eventually, ms, secs};
+use crate::support::{Api, Daemon, Site, eventually, in_progress, ms, secs};
 use awc::Client;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -23,12 +23,6 @@ fn chat(stream: bool) -> Value {
     json!({"model": "tiny", "stream": stream, "messages": messages})
 }
 
-async fn in_progress(api: &Api) -> String {
-    let page = api.get("/metrics").await.text;
-    let value = page.lines().find_map(|line| line.strip_prefix("llamacpp:requests_processing "));
-    value.expect("the gauge is there").to_owned()
-}
-
 #[actix_web::test]
 async fn it_answers_at_the_address_that_it_prints() {
     let site = Site::new();
@@ -47,10 +41,10 @@ async fn a_client_that_leaves_ends_its_request_at_once() {
     let request = Client::default().post(format!("{}/v1/chat/completions", api.url()));
     let mut answer = request.send_json(&chat(true)).await.unwrap();
     answer.next().await.expect("a first chunk").unwrap();
-    assert_eq!(in_progress(&api).await, "1");
+    assert_eq!(in_progress(&api).await, 1);
     drop(answer);
     eventually(secs(2), async || match in_progress(&api).await {
-        none if none == "0" => Ok(()),
+        0 => Ok(()),
         other => Err(other),
     })
     .await;

@@ -1,198 +1,158 @@
-//! The gateway in front of real echo workers: answers, failover, death, cancellation, drain.
+//! The gateway with real workers: what is asked of the queen is answered by one of them.
 
 use crate::support::{
-    Api, Daemon, Heartbeats, RawWorker, Reply, Site, chat, chat_body, echo, eventually, free_port,
-    in_progress, proc, ready_workers, report, secs, send,
+    Api, Daemon, Heartbeats, RawWorker, Site, chat, chat_body, echo, eventually, free_port,
+    in_progress, ms, ready_workers, report, secs, send,
 };
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use std::time::Instant;
 
-/// A queen and a hive with these workers, all ready.
-async fn with_workers(site: &Site, workers: Value) -> (Daemon, Daemon) {
-    let count = workers.as_array().unwrap().len();
-    let (queen, hive) = site.start_both(workers).await;
-    ready_workers(queen.queen(), count, secs(10)).await;
-    (queen, hive)
+/// A queen, a hive, and one echo worker of model `m`.
+async fn with_one(site: &Site, delay_ms: u64) -> (Daemon, Daemon, Value) {
+    let (queen, hive) = site.start_both(json!([echo(free_port(), "m", delay_ms, json!({}))])).await;
+    let worker = ready_workers(queen.queen(), 1, secs(10)).await.remove(0);
+    (queen, hive, worker)
+}
+
+fn api_of(worker: &Value) -> Api {
+    Api::new(worker["url"].as_str().expect("it serves").to_owned())
 }
 
 #[actix_web::test]
-async fn each_endpoint_answers_as_the_worker_does_and_names_it() {
+async fn a_chat_is_answered_by_a_worker_that_is_named() {
     let site = Site::new();
-    let port = free_port();
-    let (queen, _hive) = with_workers(&site, json!([echo(port, "tiny", 0, json!({}))])).await;
-    let queen = queen.queen();
-    let models = queen.get("/v1/models").await.expect(200);
-    assert_eq!((&models["object"], &models["data"][0]["id"]), (&json!("list"), &json!("tiny")));
-    let answer = chat(queen, &[], &chat_body("tiny", "to be", false)).await;
-    assert_eq!(answer.worker(), format!("test-hive/echo/{port}"));
-    let whole = answer.expect(200).await;
-    assert_eq!(whole["choices"][0]["message"]["content"], "to be");
-    let stream = chat(queen, &[], &chat_body("tiny", "to be", true)).await;
-    assert_eq!(stream.header("content-type"), Some("text/event-stream"));
-    let text = String::from_utf8(stream.rest().await).unwrap();
-    assert!(text.ends_with("data: [DONE]\n\n") && text.contains("\" be\""), "{text}");
-    let completion = json!({"model": "tiny", "prompt": "hello"});
-    let completion = queen.post("/v1/completions", completion).await.expect(200);
-    assert_eq!(completion["choices"][0]["text"], "hello");
-    let embedding = json!({"model": "tiny", "input": "hello"});
-    let embedding = queen.post("/v1/embeddings", embedding).await.expect(200);
-    assert_eq!(embedding["data"][0]["object"], "embedding");
+    let (queen, _hive, worker) = with_one(&site, 0).await;
+    let answer = chat(queen.queen(), &[], &chat_body("m", "to be or not", false)).await;
+    assert_eq!(answer.worker(), crate::placement::name(&worker));
+    assert!(answer.header("content-type").is_some_and(|of| of.starts_with("application/json")));
+    let answer = answer.expect(200).await;
+    assert_eq!(answer["choices"][0]["message"]["content"], "to be or not");
 }
 
 #[actix_web::test]
-async fn what_cannot_be_placed_is_answered_and_says_why() {
+async fn a_streamed_chat_is_a_stream_of_events() {
     let site = Site::new();
-    let queen = site.start("queen", &site.queen_config()).await;
-    let queen = queen.queen();
-    let starting = json!([report("1", json!({"state": "starting"}))]);
-    let beats = Heartbeats::start(queen, "h", starting).await;
-    let unknown = chat(queen, &[], &chat_body("nobody", "a", false)).await.expect(404).await;
-    assert_eq!(unknown["error"]["code"], "model_not_found");
-    chat(queen, &[], &chat_body("m", "a", false)).await.expect_retry_after(503).await;
-    // Nobody listens there.
-    beats
-        .set(
-            "/workers",
-            json!([report("1", json!({"url": format!("http://127.0.0.1:{}", free_port())}))]),
-        )
-        .await;
-    chat(queen, &[], &chat_body("m", "a", false)).await.expect(502).await;
-    let left_out = chat(queen, &[], &chat_body("m", "a", false)).await;
-    left_out.expect_retry_after(503).await;
-    for (body, named) in
-        [("", "JSON"), ("{}", "model"), (r#"{"model": 1}"#, "model"), ("[1]", "object")]
-    {
-        let answer = send(queen, "POST", "/v1/chat/completions", &[], body).await.unwrap();
-        let error = answer.expect(400).await;
-        let message = error["error"]["message"].as_str().unwrap();
-        assert!(message.contains(named), "{message}");
-    }
+    let (queen, _hive, worker) = with_one(&site, 0).await;
+    let answer = chat(queen.queen(), &[], &chat_body("m", "to be", true)).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.worker(), crate::placement::name(&worker));
+    assert!(answer.header("content-type").is_some_and(|of| of.starts_with("text/event-stream")));
+    let text = String::from_utf8(answer.rest().await).expect("it is text");
+    assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
+    assert!(text.contains("\"content\":\"to\"") && text.contains("\"content\":\" be\""), "{text}");
 }
 
 #[actix_web::test]
-async fn a_worker_that_refuses_is_passed_over_and_the_client_does_not_notice() {
+async fn completions_and_embeddings_go_the_same_way() {
+    let site = Site::new();
+    let (queen, _hive, _worker) = with_one(&site, 0).await;
+    let body = json!({"model": "m", "prompt": "to be"});
+    let answer = queen.queen().post("/v1/completions", body).await.expect(200);
+    assert_eq!(answer["choices"][0]["text"], "to be");
+    let body = json!({"model": "m", "input": ["a", "b"]});
+    let answer = queen.queen().post("/v1/embeddings", body).await.expect(200);
+    assert_eq!(answer["data"].as_array().map(Vec::len), Some(2));
+}
+
+#[actix_web::test]
+async fn each_model_is_listed_once() {
     let site = Site::new();
     let queen = site.start("queen", &site.queen_config()).await;
-    let queen = queen.queen();
-    let dropping = RawWorker::start(|_| Reply::Close(Vec::new())).await;
-    let good = RawWorker::obliging().await;
     let workers = json!([
-        report("dropping", json!({"url": dropping.url()})),
-        report("closed", json!({"url": format!("http://127.0.0.1:{}", free_port())})),
-        report("good", json!({"url": good.url(), "requests_running": 1})),
+        report("a", json!({})),
+        report("b", json!({})),
+        report("c", json!({"model": "other"})),
+        report("d", json!({"model": null})),
     ]);
-    let _beats = Heartbeats::start(queen, "h", workers).await;
+    let _hive = Heartbeats::start(queen.queen(), "h", workers).await;
+    let list = queen.queen().get("/v1/models").await.expect(200);
+    assert_eq!(list["object"], "list");
+    let models = list["data"].as_array().expect("a list");
+    assert!(models.iter().all(|model| model["object"] == "model"), "{list}");
+    let mut ids: Vec<_> = models.iter().map(|model| model["id"].as_str().expect("an id")).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["m", "other"]);
+}
+
+#[actix_web::test]
+async fn requests_of_one_session_go_to_one_worker() {
+    let site = Site::new();
+    let queen = site.start("queen", &site.queen_config()).await;
+    let raw =
+        [RawWorker::obliging().await, RawWorker::obliging().await, RawWorker::obliging().await];
+    let workers = json!([
+        report("a", json!({"url": raw[0].url()})),
+        report("b", json!({"url": raw[1].url()})),
+        report("c", json!({"url": raw[2].url()})),
+    ]);
+    let _hive = Heartbeats::start(queen.queen(), "h", workers).await;
     for _ in 0..6 {
-        let answer = chat(queen, &[], &chat_body("m", "a", false)).await;
-        assert_eq!(answer.worker(), "h/llm/good");
-        answer.expect(200).await;
+        let header = [("x-rbee-session", "one conversation")];
+        chat(queen.queen(), &header, &chat_body("m", "hello", false)).await.expect(200).await;
     }
-    // Each was asked once, and is left out since then.
-    assert_eq!((dropping.requests().len(), good.requests().len()), (1, 6));
-    let explained = queen.get("/v1/schedule/explain?model=m").await.expect(200);
-    let left_out = explained["workers"].as_array().unwrap().iter().filter(|worker| {
-        worker["reason"].as_str().is_some_and(|why| why.starts_with("refused a connection"))
-    });
-    assert_eq!(left_out.count(), 2, "{explained}");
+    let counts = raw.each_ref().map(|worker| worker.requests().len());
+    assert!(counts.contains(&6), "{counts:?}");
 }
 
 #[actix_web::test]
-async fn a_worker_killed_in_mid_stream_ends_the_stream_as_broken() {
-    let site = Site::new();
-    let port = free_port();
-    let (queen, _hive) = with_workers(&site, json!([echo(port, "tiny", 500, json!({}))])).await;
-    let mut answer = chat(queen.queen(), &[], &chat_body("tiny", "a b c d e f", true)).await;
-    answer.at_least(10).await;
-    let worker = queen.queen().worker(&format!("test-hive/echo/{port}")).await;
-    proc::signal(worker["pid"].as_u64().unwrap() as u32, Signal::SIGKILL);
-    answer.expect_broken().await;
-}
-
-#[actix_web::test]
-async fn a_client_that_leaves_in_mid_stream_cancels_its_request() {
-    let site = Site::new();
-    let port = free_port();
-    let (queen, _hive) = with_workers(&site, json!([echo(port, "tiny", 60_000, json!({}))])).await;
-    let worker = Api::new(format!("http://127.0.0.1:{port}"));
-    let mut answer = chat(queen.queen(), &[], &chat_body("tiny", "a b c", true)).await;
-    answer.at_least(10).await;
-    assert_eq!(in_progress(&worker).await, 1);
-    drop(answer);
-    eventually(secs(2), async || match in_progress(&worker).await {
-        0 => Ok(()),
-        n => Err(n),
-    })
-    .await;
-    let explained = queen.queen().get("/v1/schedule/explain?model=tiny").await.expect(200);
-    assert_eq!(explained["workers"][0]["requests"], 0);
-}
-
-#[actix_web::test]
-async fn a_client_that_leaves_before_the_first_byte_cancels_its_request() {
+async fn what_cannot_be_read_is_refused_before_any_worker_sees_it() {
     let site = Site::new();
     let queen = site.start("queen", &site.queen_config()).await;
-    let worker = RawWorker::start(|_| Reply::Never).await;
-    let workers = json!([report("1", json!({"url": worker.url()}))]);
-    let _beats = Heartbeats::start(queen.queen(), "h", workers).await;
-    let api = queen.queen().clone();
-    let asking = actix_web::rt::spawn(async move {
-        chat(&api, &[], &chat_body("m", "a", false)).await;
-    });
-    worker.asked(1).await;
-    asking.abort();
-    worker.client_left().await;
-}
-
-#[actix_web::test]
-async fn a_worker_that_does_not_begin_or_go_on_in_time_is_given_up() {
-    let site = Site::new();
-    let mut config = site.queen_config();
-    config["queen"]["gateway"] = json!({"first_byte_timeout_ms": 200, "idle_timeout_ms": 200});
-    let queen = site.start("queen", &config).await;
-    let queen = queen.queen();
-    let silent = RawWorker::start(|_| Reply::Never).await;
-    let (stalling, hand) = RawWorker::held().await;
-    let workers = json!([
-        report("1", json!({"url": silent.url(), "model": "silent"})),
-        report("2", json!({"url": stalling.url(), "model": "stalling"})),
-    ]);
-    let _beats = Heartbeats::start(queen, "h", workers).await;
-    chat(queen, &[], &chat_body("silent", "a", false)).await.expect(504).await;
-    silent.client_left().await;
-    assert_eq!(silent.requests().len(), 1, "it is not asked again");
-    hand.send(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nsome".to_vec()).unwrap();
-    chat(queen, &[], &chat_body("stalling", "a", false)).await.expect_broken().await;
-    stalling.client_left().await;
+    let raw = RawWorker::obliging().await;
+    let workers = json!([report("a", json!({"url": raw.url()}))]);
+    let _hive = Heartbeats::start(queen.queen(), "h", workers).await;
+    for body in ["not JSON", "{\"messages\": []}", "{\"model\": 7}", "[]"] {
+        let sent = send(queen.queen(), "POST", "/v1/chat/completions", &[], body).await;
+        let answer = sent.expect("there is an answer").expect(400).await;
+        assert!(answer["error"]["message"].is_string(), "{answer}");
+    }
+    assert!(raw.requests().is_empty());
 }
 
 #[actix_web::test]
 async fn a_drain_through_the_queen_waits_for_what_is_in_flight() {
     let site = Site::new();
-    let port = free_port();
-    let (queen, _hive) = with_workers(&site, json!([echo(port, "tiny", 300, json!({}))])).await;
-    let queen = queen.queen();
-    let mut answer = chat(queen, &[], &chat_body("tiny", "a b c d e f", true)).await;
-    answer.at_least(10).await;
-    let path = format!("/v1/hives/test-hive/workers/echo/{port}/drain");
-    let early = queen.post(&format!("{path}?timeout_ms=100"), json!({})).await;
-    assert_eq!(early.status, 504, "{}", early.text);
-    let (drained, rest) =
-        futures_util::future::join(queen.post(&path, json!({})), answer.rest()).await;
-    assert_eq!(drained.expect(200)["state"], "draining");
-    assert!(String::from_utf8(rest).unwrap().ends_with("data: [DONE]\n\n"));
-    chat(queen, &[], &chat_body("tiny", "a", false)).await.expect_retry_after(503).await;
-    let wrong = queen.post(&format!("{path}?timeout_ms=soon"), json!({})).await;
-    assert_eq!(wrong.status, 400, "{}", wrong.text);
+    let (queen, _hive, worker) = with_one(&site, 200).await;
+    let body = chat_body("m", "one two three four five six seven eight", true);
+    let mut answer = chat(queen.queen(), &[], &body).await;
+    answer.at_least(1).await;
+
+    let instance = worker["instance"].as_str().expect("it has one");
+    let path = format!("/v1/hives/test-hive/workers/echo/{instance}/drain?timeout_ms=15000");
+    let drained = async {
+        queen.queen().post(&path, json!({})).await.expect(200);
+        Instant::now()
+    };
+    let ended = async {
+        let text = String::from_utf8(answer.rest().await).expect("it is text");
+        assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
+        Instant::now()
+    };
+    let (drained, ended) = futures_util::future::join(drained, ended).await;
+    // The queen may see the end a moment before the client does.
+    assert!(drained + ms(300) > ended, "drained {:?} before the end", ended - drained);
+    assert_eq!(in_progress(&api_of(&worker)).await, 0);
+    let name = format!("test-hive/echo/{instance}");
+    queen.queen().worker_in_state(&name, "draining").await;
+    chat(queen.queen(), &[], &body).await.expect_retry_after(503).await;
 }
 
 #[actix_web::test]
-async fn a_queen_that_stops_lets_answers_come_to_their_end() {
+async fn a_drain_through_the_queen_gives_up_in_time() {
     let site = Site::new();
-    let port = free_port();
-    let (mut queen, _hive) = with_workers(&site, json!([echo(port, "tiny", 300, json!({}))])).await;
-    let mut answer = chat(queen.queen(), &[], &chat_body("tiny", "a b c d", true)).await;
-    answer.at_least(10).await;
-    let (status, rest) = futures_util::future::join(queen.terminate(secs(8)), answer.rest()).await;
-    assert!(status.success());
-    assert!(String::from_utf8(rest).unwrap().ends_with("data: [DONE]\n\n"));
+    let (queen, _hive, worker) = with_one(&site, 60_000).await;
+    let mut answer = chat(queen.queen(), &[], &chat_body("m", "one two", true)).await;
+    answer.at_least(1).await;
+    let instance = worker["instance"].as_str().expect("it has one");
+    let path = format!("/v1/hives/test-hive/workers/echo/{instance}/drain?timeout_ms=300");
+    let start = Instant::now();
+    queen.queen().post(&path, json!({})).await.expect(504);
+    assert!((ms(290)..secs(5)).contains(&start.elapsed()), "{:?}", start.elapsed());
+    drop(answer);
+    let api = api_of(&worker);
+    eventually(secs(3), async || match in_progress(&api).await {
+        0 => Ok(()),
+        count => Err(count),
+    })
+    .await;
 }

@@ -1,175 +1,191 @@
-//! Slots and the queue for them.
+//! Requests for which there is no place yet, or never will be.
 
 use crate::support::{
-    Api, Heartbeats, RawWorker, Reply, Site, chat, chat_body, echo, eventually, free_port,
-    in_progress, ready_workers, report, secs,
+    Daemon, Heartbeats, RawWorker, Site, chat, chat_body, eventually, ms, report, secs,
 };
-use serde_json::json;
-use std::{cell::RefCell, rc::Rc};
-use tokio::sync::mpsc::UnboundedSender;
+use actix_web::rt::spawn;
+use futures_util::future::{Either, select};
+use serde_json::{Value, json};
+use std::{pin::pin, time::Instant};
 
-type Hands = Rc<RefCell<Vec<(String, UnboundedSender<Vec<u8>>)>>>;
-
-/// A worker that answers when the test says so; each request's body comes with its hand.
-async fn by_hand() -> (RawWorker, Hands) {
-    let hands = Hands::default();
-    let given = Rc::clone(&hands);
-    let worker = RawWorker::start(move |request| {
-        let (hand, reply) = Reply::steps();
-        given.borrow_mut().push((request.text(), hand));
-        reply
-    })
-    .await;
-    (worker, hands)
+async fn queen_with(site: &Site, gateway: Value) -> Daemon {
+    let mut config = site.queen_config();
+    config["queen"]["gateway"] = gateway;
+    site.start("queen", &config).await
 }
 
-fn let_go(hands: &Hands) -> String {
-    let (body, hand) = hands.borrow_mut().remove(0);
-    hand.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}".to_vec()).unwrap();
-    body
-}
+/// Ends what a [`RawWorker::held`] was holding.
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
 
-/// Sends a chat whose answer is awaited elsewhere; its number is its text.
-fn ask(queen: &Api, number: usize) -> actix_web::rt::task::JoinHandle<u16> {
-    let queen = queen.clone();
-    actix_web::rt::spawn(async move {
-        let answer = chat(&queen, &[], &chat_body("m", &format!("number {number}."), false)).await;
-        let status = answer.status;
-        answer.rest().await;
-        status
-    })
+#[actix_web::test]
+async fn those_who_wait_are_served_in_the_order_they_came_in() {
+    let site = Site::new();
+    let queen = queen_with(&site, json!({})).await;
+    let (worker, held) = RawWorker::held().await;
+    let workers = json!([report("a", json!({"slots": 1, "url": worker.url()}))]);
+    let _hive = Heartbeats::start(queen.queen(), "h", workers).await;
+
+    let mut waiting = Vec::new();
+    // They come 100 ms apart, which is their order; nothing else is waited for here.
+    let mut pace = tokio::time::interval(ms(100));
+    for number in 0..8 {
+        pace.tick().await;
+        let api = queen.queen().clone();
+        waiting.push(spawn(async move {
+            let answer = chat(&api, &[], &chat_body("m", &format!("<{number}>"), false)).await;
+            answer.expect(200).await
+        }));
+    }
+    worker.asked(1).await;
+    assert_eq!(worker.requests().len(), 1, "there is one slot");
+    held.send(ANSWER.into()).expect("the worker waits for it");
+    drop(held);
+    for one in waiting {
+        one.await.expect("each of them is answered");
+    }
+    let bodies: Vec<_> = worker.requests().iter().map(|request| request.text()).collect();
+    assert_eq!(bodies.len(), 8);
+    for (number, body) in bodies.iter().enumerate() {
+        assert!(body.contains(&format!("<{number}>")), "{number}. was {body}");
+    }
 }
 
 #[actix_web::test]
-async fn who_came_first_is_served_first_and_a_full_queue_says_so() {
+async fn a_full_queue_is_told_at_once() {
     let site = Site::new();
-    let mut config = site.queen_config();
-    config["queen"]["gateway"] = json!({"queue_limit": 3});
-    let queen = site.start("queen", &config).await;
-    let queen = queen.queen();
-    let (worker, hands) = by_hand().await;
-    let workers = json!([report("1", json!({"url": worker.url(), "slots": 1}))]);
-    let _beats = Heartbeats::start(queen, "h", workers).await;
-    let mut asked = vec![ask(queen, 0)];
-    worker.asked(1).await;
-    // A request that waits shows only by the next one's being refused; those before it are let in
-    // one by one, each on a connection of its own.
-    for number in 1..=3 {
-        asked.push(ask(queen, number));
-        tokio::time::timeout(secs(5), queued(queen, number)).await.expect("it waits");
-    }
-    chat(queen, &[], &chat_body("m", "one too many", false)).await.expect_retry_after(429).await;
-    for number in 0..=3 {
-        worker.asked(number + 1).await;
-        let body = let_go(&hands);
-        assert!(body.contains(&format!("number {number}.")), "{body} is not number {number}");
-    }
-    for asked in asked {
-        assert_eq!(asked.await.unwrap(), 200);
-    }
-    assert_eq!(worker.requests().len(), 4);
-}
-
-/// Waits until so many wait.
-async fn queued(queen: &Api, number: usize) {
-    eventually(secs(5), async || {
-        let explained = queen.get("/v1/schedule/explain?model=m").await.expect(200);
-        let waiting = explained["queued"].as_u64();
-        if waiting == Some(number as u64) { Ok(()) } else { Err(explained) }
-    })
-    .await;
+    let queen = queen_with(&site, json!({"queue_limit": 1})).await;
+    let (worker, held) = RawWorker::held().await;
+    let workers = json!([report("a", json!({"slots": 1, "url": worker.url()}))]);
+    let _hive = Heartbeats::start(queen.queen(), "h", workers).await;
+    let body = chat_body("m", "hello", false);
+    let ask = || chat(queen.queen(), &[], &body);
+    let rest = async {
+        worker.asked(1).await;
+        // Of two more, one waits and the other is turned away, whichever came first.
+        let start = Instant::now();
+        match select(pin!(ask()), pin!(ask())).await {
+            Either::Left((turned_away, waiting)) | Either::Right((turned_away, waiting)) => {
+                turned_away.expect_retry_after(429).await;
+                assert!(start.elapsed() < secs(3), "it took {:?}", start.elapsed());
+                held.send(ANSWER.into()).expect("the worker waits for it");
+                drop(held);
+                waiting.await.expect(200).await;
+            }
+        }
+    };
+    let (first, ()) = futures_util::future::join(ask(), rest).await;
+    first.expect(200).await;
+    assert_eq!(worker.requests().len(), 2);
 }
 
 #[actix_web::test]
-async fn who_waits_too_long_is_told_and_who_leaves_is_not_served() {
+async fn waiting_ends_in_time() {
     let site = Site::new();
-    let mut config = site.queen_config();
-    config["queen"]["gateway"] = json!({"queue_timeout_ms": 300});
-    let queen = site.start("queen", &config).await;
-    let queen = queen.queen();
-    let (worker, hands) = by_hand().await;
-    let workers = json!([report("1", json!({"url": worker.url(), "slots": 1}))]);
-    let _beats = Heartbeats::start(queen, "h", workers).await;
-    let first = ask(queen, 0);
-    worker.asked(1).await;
-    chat(queen, &[], &chat_body("m", "too long", false)).await.expect_retry_after(503).await;
-    let leaving = ask(queen, 1);
-    queued(queen, 1).await;
-    leaving.abort();
-    queued(queen, 0).await;
-    let_go(&hands);
-    assert_eq!(first.await.unwrap(), 200);
+    let queen = queen_with(&site, json!({"queue_timeout_ms": 500})).await;
+    let (worker, held) = RawWorker::held().await;
+    let workers = json!([report("a", json!({"slots": 1, "url": worker.url()}))]);
+    let _hive = Heartbeats::start(queen.queen(), "h", workers).await;
+    let body = chat_body("m", "hello", false);
+    let rest = async {
+        worker.asked(1).await;
+        let start = Instant::now();
+        chat(queen.queen(), &[], &body).await.expect_retry_after(503).await;
+        assert!((ms(490)..secs(4)).contains(&start.elapsed()), "{:?}", start.elapsed());
+        held.send(ANSWER.into()).expect("the worker waits for it");
+        drop(held);
+    };
+    let (first, ()) = futures_util::future::join(chat(queen.queen(), &[], &body), rest).await;
+    first.expect(200).await;
     assert_eq!(worker.requests().len(), 1);
 }
 
 #[actix_web::test]
-async fn a_reservation_is_a_slot_for_the_request_that_names_it() {
+async fn a_place_that_a_heartbeat_brings_is_taken_by_who_waits() {
     let site = Site::new();
-    let mut config = site.queen_config();
-    config["queen"]["gateway"] = json!({"queue_timeout_ms": 100});
-    let queen = site.start("queen", &config).await;
-    let queen = queen.queen();
+    let queen = queen_with(&site, json!({})).await;
     let worker = RawWorker::obliging().await;
-    let workers = json!([
-        report("1", json!({"url": worker.url(), "slots": 1})),
-        report("2", json!({"url": worker.url(), "slots": 1, "model": "other"})),
-    ]);
-    let _beats = Heartbeats::start(queen, "h", workers).await;
-    let held = queen.post("/v1/schedule", json!({"model": "m"})).await.expect(200);
-    let id = held["reservation_id"].as_str().unwrap();
-    chat(queen, &[], &chat_body("m", "a", false)).await.expect_retry_after(503).await;
-    let with = [("x-rbee-reservation", id)];
-    chat(queen, &with, &chat_body("other", "a", false)).await.expect(409).await;
-    let answer = chat(queen, &with, &chat_body("m", "a", false)).await;
-    assert_eq!(answer.worker(), "h/llm/1");
+    let full = json!({"slots": 1, "requests_running": 1, "url": worker.url()});
+    let hive = Heartbeats::start(queen.queen(), "h", json!([report("a", full)])).await;
+    let body = chat_body("m", "hello", false);
+    let asked = chat(queen.queen(), &[], &body);
+    let freed = async {
+        assert!(worker.requests().is_empty());
+        hive.set("/workers/0/requests_running", json!(0)).await;
+    };
+    let (answer, ()) = futures_util::future::join(asked, freed).await;
     answer.expect(200).await;
-    chat(queen, &with, &chat_body("m", "a", false)).await.expect(409).await;
-    chat(queen, &[], &chat_body("m", "a", false)).await.expect(200).await;
-    let unknown = [("x-rbee-reservation", "00000000-0000-4000-8000-000000000000")];
-    chat(queen, &unknown, &chat_body("m", "a", false)).await.expect(404).await;
-    let sent = worker.requests();
-    assert!(sent.iter().all(|request| request.head.get("x-rbee-reservation").is_none()));
 }
 
 #[actix_web::test]
-async fn a_thousand_requests_over_several_hives_never_exceed_the_slots_and_all_are_answered() {
-    const SLOTS: u64 = 3;
+async fn a_model_that_nobody_declares_is_not_found() {
     let site = Site::new();
-    let mut config = site.queen_config();
-    config["queen"]["gateway"] = json!({"queue_limit": 2_000, "queue_timeout_ms": 60_000});
-    let queen = site.start("queen", &config).await;
-    let (mut hives, mut workers) = (Vec::new(), Vec::new());
-    for hive in 0..3 {
-        let ports = [free_port(), free_port()];
-        let mut config = site.hive_config(Some(queen.queen().url()));
-        config["hive"]["id"] = json!(format!("hive-{hive}"));
-        config["hive"]["state_dir"] = json!(site.path(&format!("state-{hive}")));
-        config["hive"]["cgroup"] = json!({"mode": "off"});
-        config["hive"]["workers"] =
-            ports.iter().map(|port| echo(*port, "tiny", 1, json!({"slots": SLOTS}))).collect();
-        hives.push(site.start(&format!("hive-{hive}"), &config).await);
-        workers.extend(ports.map(|port| Api::new(format!("http://127.0.0.1:{port}"))));
+    let queen = queen_with(&site, json!({})).await;
+    let _hive = Heartbeats::start(queen.queen(), "h", json!([report("a", json!({}))])).await;
+    for path in ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"] {
+        let body = json!({"model": "nobody's", "messages": [], "prompt": "x", "input": "x"});
+        let answer = queen.queen().post(path, body).await;
+        crate::support::assert_is_error(&answer, 404, "nobody's");
     }
-    let queen = queen.queen();
-    ready_workers(queen, workers.len(), secs(10)).await;
-    let watch = actix_web::rt::spawn(async move {
-        let mut most = 0;
-        loop {
-            for worker in &workers {
-                most = most.max(in_progress(worker).await);
-                assert!(most <= SLOTS, "{most} at once on a worker with {SLOTS} slots");
+}
+
+#[actix_web::test]
+async fn a_model_whose_workers_are_all_out_is_to_be_asked_for_again() {
+    let site = Site::new();
+    let queen = queen_with(&site, json!({})).await;
+    let workers = json!([
+        report("a", json!({"state": "starting"})),
+        report("b", json!({"state": "backoff"})),
+        report("c", json!({"state": "draining"})),
+    ]);
+    let _hive = Heartbeats::start(queen.queen(), "h", workers).await;
+    let start = Instant::now();
+    let answer = chat(queen.queen(), &[], &chat_body("m", "hello", false)).await;
+    answer.expect_retry_after(503).await;
+    assert!(start.elapsed() < secs(5), "it took {:?}", start.elapsed());
+}
+
+#[actix_web::test]
+async fn a_client_that_leaves_the_queue_is_never_served() {
+    let site = Site::new();
+    let queen = queen_with(&site, json!({"queue_limit": 1})).await;
+    let (worker, held) = RawWorker::held().await;
+    let workers = json!([report("a", json!({"slots": 1, "url": worker.url()}))]);
+    let _hive = Heartbeats::start(queen.queen(), "h", workers).await;
+    let ask = async |said: &str| chat(queen.queen(), &[], &chat_body("m", said, false)).await;
+    let rest = async {
+        worker.asked(1).await;
+        let leaver = queen.queen().clone();
+        let leaver =
+            spawn(async move { chat(&leaver, &[], &chat_body("m", "<leaver>", false)).await });
+        // The queue is full once it waits there. Who asks too early takes its place and gives it
+        // up again, so that it must not ask before the other had its time to come in.
+        let mut pace = tokio::time::interval_at(tokio::time::Instant::now() + ms(400), ms(50));
+        eventually(secs(5), async || {
+            pace.tick().await;
+            match tokio::time::timeout(ms(500), ask("<probe>")).await {
+                Ok(answer) if answer.status == 429 => Ok(()),
+                Ok(answer) => Err(answer.status),
+                Err(_) => Err(0),
             }
-        }
-    });
-    let body = chat_body("tiny", "one two three four", false);
-    let asked = (0..1_000).map(|_| async {
-        let answer = chat(queen, &[], &body).await;
-        answer.expect(200).await;
-    });
-    futures_util::future::join_all(asked).await;
-    assert!(!watch.is_finished(), "a worker had too many");
-    watch.abort();
-    let explained = queen.get("/v1/schedule/explain?model=tiny").await.expect(200);
-    let booked = explained["workers"].as_array().unwrap().iter().map(|w| w["requests"].as_u64());
-    assert!(booked.clone().all(|requests| requests == Some(0)), "{explained}");
+        })
+        .await;
+        leaver.abort();
+        // Its place in the queue is free again before anybody was served.
+        let next = eventually(secs(5), async || {
+            let mut next = Box::pin(ask("<next>"));
+            match tokio::time::timeout(ms(500), &mut next).await {
+                Ok(answer) => Err(answer.status),
+                Err(_) => Ok(next),
+            }
+        })
+        .await;
+        held.send(ANSWER.into()).expect("the worker waits for it");
+        drop(held);
+        next.await.expect(200).await;
+    };
+    let (first, ()) = futures_util::future::join(ask("<first>"), rest).await;
+    first.expect(200).await;
+    let requests = worker.requests();
+    let bodies: Vec<_> = requests.iter().map(|request| request.text()).collect();
+    assert!(bodies.iter().all(|body| !body.contains("<leaver>")), "{bodies:?}");
 }

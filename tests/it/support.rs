@@ -18,7 +18,7 @@ pub(crate) use daemon::Daemon;
 pub(crate) use echo::{echo, in_progress, ready_workers};
 pub(crate) use heartbeats::{Heartbeats, gpu, report};
 pub(crate) use http::{Api, assert_is_error};
-pub(crate) use raw_client::{RawAnswer, chat, chat_body, send};
+pub(crate) use raw_client::{chat, chat_body, send};
 pub(crate) use raw_worker::{RawWorker, Reply};
 pub(crate) use site::{RBEE, Site, as_str, free_port, rbee};
 pub(crate) use sse::{Event, SseClient};

@@ -47,8 +47,6 @@ pub(super) struct Ask<'a> {
     /// MiB beyond what the worker holds.
     pub vram_mb: u64,
     pub session: Option<&'a str>,
-    /// Not these.
-    pub refused_by: &'a [WorkerKey],
 }
 
 /// A hive, as last heard of.
@@ -118,7 +116,9 @@ impl Ledger {
 
     /// What stands against a worker whatever is asked for, but a slot.
     fn obstacle(&self, seat: &Seat, now: Instant) -> Option<Reason> {
-        let hive = self.hives.get(&seat.hive)?;
+        let Some(hive) = self.hives.get(&seat.hive) else {
+            return Some(Reason::Hive(Freshness::Down));
+        };
         if now >= hive.takes_work_until {
             let age = hive.record.age(now);
             let standing = freshness(&self.config.limits, hive.record.interval_ms, age);
@@ -188,9 +188,7 @@ impl Ledger {
     /// Who takes it: the worker of its session unless that one is overloaded, else the best.
     fn choose(&self, ask: &Ask<'_>, now: Instant) -> Option<u32> {
         let bucket = self.index.bucket(ask.model, ask.group)?;
-        let fits = |seat: &Seat| {
-            !ask.refused_by.contains(&seat.key) && self.why_not(seat, ask, now).is_none()
-        };
+        let fits = |seat: &Seat| self.why_not(seat, ask, now).is_none();
         let best =
             bucket.open.iter().filter_map(|rank| self.seat(rank.index)).find(|seat| fits(seat))?;
         let usual = ask.session.and_then(|session| {
@@ -227,8 +225,9 @@ impl Ledger {
     }
 
     /// Time has passed: reservations end, workers are taken in again, hives become late.
-    pub(super) fn sweep(&mut self, now: Instant) {
-        self.expire(now);
+    /// Whether there is more to do at once.
+    pub(super) fn sweep(&mut self, now: Instant) -> bool {
+        let more = self.expire(now);
         while let Some((until, index)) = self.exclusions.first().copied().filter(|(t, _)| *t <= now)
         {
             self.exclusions.remove(&(until, index));
@@ -243,6 +242,7 @@ impl Ledger {
         for index in shut {
             self.restand(index, now);
         }
+        more
     }
 
     /// The workers that a filter means: each in its hive's record.

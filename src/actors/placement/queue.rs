@@ -3,7 +3,7 @@
 //!
 //! A line for each model, so that one model's crowd does not hold up another's; one bound for all.
 
-use super::{Booking, WorkerKey};
+use super::Booking;
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
@@ -20,8 +20,6 @@ pub(super) struct Waiter {
     pub model: Arc<str>,
     /// To which session it belongs.
     pub session: Option<Box<str>>,
-    /// Not for a slot of these.
-    pub refused_by: Vec<WorkerKey>,
     /// Where its slot goes.
     pub reply: oneshot::Sender<Booking>,
 }
@@ -65,15 +63,12 @@ impl Queue {
         Some(waiter)
     }
 
-    /// Takes the one who waits longest for a worker of these models that has not refused it.
-    pub(super) fn next_for(&mut self, key: WorkerKey, models: &[Arc<str>]) -> Option<Waiter> {
+    /// Takes the one who waits longest for a worker of these models.
+    pub(super) fn next_for(&mut self, models: &[Arc<str>]) -> Option<Waiter> {
         if self.waiting.is_empty() {
             return None;
         }
-        let willing = |ticket: &&Ticket| {
-            self.waiting.get(*ticket).is_some_and(|waiter| !waiter.refused_by.contains(&key))
-        };
-        let firsts = models.iter().filter_map(|model| self.lines.get(model)?.iter().find(willing));
+        let firsts = models.iter().filter_map(|model| self.lines.get(model)?.first());
         let first = *firsts.min()?;
         self.leave(first)
     }
@@ -89,11 +84,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ANYONE: WorkerKey = WorkerKey { index: 0, generation: 0 };
-
     fn waiter(model: &str) -> Waiter {
         let (reply, _) = oneshot::channel();
-        Waiter { model: model.into(), session: None, refused_by: Vec::new(), reply }
+        Waiter { model: model.into(), session: None, reply }
     }
 
     proptest! {
@@ -112,7 +105,7 @@ mod tests {
                     },
                     _ => {
                         let first = expected.iter().position(|(_, m)| *m == model);
-                        let served = queue.next_for(ANYONE, &[model.as_str().into()]);
+                        let served = queue.next_for(&[model.as_str().into()]);
                         prop_assert_eq!(served.is_some(), first.is_some());
                         if let Some(first) = first {
                             expected.remove(first);
@@ -135,16 +128,7 @@ mod tests {
         queue.join(waiter("b"));
         queue.join(waiter("a"));
         let models: [Arc<str>; 2] = ["a".into(), "b".into()];
-        assert_eq!(queue.next_for(ANYONE, &models).map(|w| w.model.to_string()), Some("b".into()));
-        assert_eq!(queue.next_for(ANYONE, &models).map(|w| w.model.to_string()), Some("a".into()));
-    }
-
-    #[test]
-    fn who_was_refused_by_a_worker_waits_for_another() {
-        let mut queue = Queue::new(9);
-        queue.join(Waiter { refused_by: vec![ANYONE], ..waiter("a") });
-        let other = WorkerKey { index: 1, generation: 0 };
-        assert!(queue.next_for(ANYONE, &["a".into()]).is_none());
-        assert!(queue.next_for(other, &["a".into()]).is_some());
+        assert_eq!(queue.next_for(&models).map(|w| w.model.to_string()), Some("b".into()));
+        assert_eq!(queue.next_for(&models).map(|w| w.model.to_string()), Some("a".into()));
     }
 }

@@ -15,6 +15,8 @@ pub const RESERVATIONS_LIMIT: usize = 100_000;
 #[derive(Debug)]
 pub(super) struct Reservation {
     pub worker: WorkerKey,
+    /// Its place among its worker's reservations.
+    pub turn: u64,
     /// The run of the worker whose slot it is.
     pub run: u32,
     pub expires: Instant,
@@ -34,7 +36,7 @@ pub(super) struct Reservations {
 }
 
 impl Reservations {
-    /// Takes one in; `false`: there are too many.
+    /// Whether one more may be held.
     pub(super) fn has_room(&self) -> bool {
         self.by_id.len() < RESERVATIONS_LIMIT
     }

@@ -1,17 +1,19 @@
 //! How good a worker is for the next request. Pure.
 //!
-//! In this order: fewest requests in progress and waiting for each slot; then how full its KV cache is,
-//! or, where its engine does not tell, how busy its GPUs are; then most free memory. The order is in
-//! one number, so that workers can be kept sorted by it. Small differences of the last two are taken for
-//! noise: such workers are equal, and equal workers take turns.
+//! In this order: fewest requests in progress and waiting for each slot; the emptiest KV cache; the
+//! calmest GPUs; most free memory. The order is in one number, so that workers can be kept sorted by it.
+//! Small differences of all but the first are taken for noise: such workers are equal, and equal workers
+//! take turns.
 
 /// Parts of a point.
 const FINE: u64 = 1_024;
 /// Points of one request on a worker with one slot. With up to 99 slots, one request more weighs more
 /// than all that comes after it.
-const REQUEST: u64 = 10_000;
+const REQUEST: u64 = 250_000;
+/// Points of one step of cache use: more than those of all steps of GPU use.
+const CACHE_STEP: u64 = 100;
 /// Cache and GPU use is told apart in steps of this many percent.
-const BUSY_STEP: u64 = 5;
+const STEP_PCT: u64 = 5;
 /// More requests than this are equally many.
 const REQUESTS_MAX: u64 = 1_000_000;
 
@@ -22,8 +24,10 @@ pub(super) struct Merits {
     pub requests: u64,
     /// `None`: counts as one slot, and is never full.
     pub slots: Option<u32>,
-    /// KV cache in use, else GPU utilisation, percent.
-    pub busy_pct: f64,
+    /// KV cache in use, percent; 0 where no engine tells.
+    pub kv_cache_pct: f64,
+    /// GPU utilisation, percent; above 100 as 100.
+    pub gpu_util_pct: f64,
     /// MiB; `None`: not known, which counts as none.
     pub free_vram_mb: Option<u64>,
 }
@@ -34,14 +38,18 @@ pub(super) struct Penalty(u64);
 
 impl Merits {
     /// See the module.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped before")]
     pub(super) fn penalty(self) -> Penalty {
         let slots = u64::from(self.slots.unwrap_or(1).max(1));
         let requests = self.requests.min(REQUESTS_MAX) * REQUEST * FINE / slots;
-        let busy = (self.busy_pct.clamp(0.0, 100.0) as u64 / BUSY_STEP) * BUSY_STEP * FINE;
+        let busy = (steps(self.kv_cache_pct) * CACHE_STEP + steps(self.gpu_util_pct)) * FINE;
         let free_gib = self.free_vram_mb.unwrap_or(0) >> 10;
         Penalty(requests + busy + (FINE - 1 - free_gib.min(FINE - 1)))
     }
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped before")]
+fn steps(pct: f64) -> u64 {
+    pct.clamp(0.0, 100.0) as u64 / STEP_PCT
 }
 
 impl Penalty {
@@ -58,13 +66,17 @@ mod tests {
     use proptest::prelude::*;
 
     fn merits() -> impl Strategy<Value = Merits> {
-        (0u64..50, proptest::option::of(1u32..99), 0.0..100.0, proptest::option::of(0u64..200_000))
-            .prop_map(|(requests, slots, busy_pct, free_vram_mb)| Merits {
+        let slots = proptest::option::of(1u32..99);
+        let free = proptest::option::of(0u64..200_000);
+        (0u64..50, slots, 0.0..100.0, 0.0..100.0, free).prop_map(
+            |(requests, slots, kv_cache_pct, gpu_util_pct, free_vram_mb)| Merits {
                 requests,
                 slots,
-                busy_pct,
+                kv_cache_pct,
+                gpu_util_pct,
                 free_vram_mb,
-            })
+            },
+        )
     }
 
     proptest! {
@@ -82,9 +94,15 @@ mod tests {
         }
 
         #[test]
-        fn of_equal_load_the_emptier_cache_wins_and_then_the_freer_memory(a in merits(), busy in 0.0..100.0, free in 0u64..200_000) {
-            let other = Merits { busy_pct: busy, ..a };
-            if a.busy_pct + 5.0 <= busy {
+        fn of_equal_load_the_emptier_cache_wins_then_the_calmer_gpu_then_the_freer_memory(
+            a in merits(), kv in 0.0..100.0, gpu in 0.0..100.0, free in 0u64..200_000
+        ) {
+            let other = Merits { kv_cache_pct: kv, gpu_util_pct: gpu, ..a };
+            if a.kv_cache_pct + 5.0 <= kv {
+                prop_assert!(a.penalty() < other.penalty());
+            }
+            let other = Merits { gpu_util_pct: gpu, free_vram_mb: Some(free), ..a };
+            if a.gpu_util_pct + 5.0 <= gpu {
                 prop_assert!(a.penalty() < other.penalty());
             }
             let other = Merits { free_vram_mb: Some(free), ..a };
@@ -94,8 +112,11 @@ mod tests {
         }
 
         #[test]
-        fn no_figure_overflows(requests: u64, slots: Option<u32>, busy_pct: f64, free: Option<u64>) {
-            let score = Merits { requests, slots, busy_pct, free_vram_mb: free }.penalty().score();
+        fn no_figure_overflows(
+            requests: u64, slots: Option<u32>, kv_cache_pct: f64, gpu_util_pct: f64, free: Option<u64>
+        ) {
+            let merits = Merits { requests, slots, kv_cache_pct, gpu_util_pct, free_vram_mb: free };
+            let score = merits.penalty().score();
             prop_assert!(score.is_finite() && score <= 0.0);
         }
     }

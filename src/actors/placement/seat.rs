@@ -10,7 +10,11 @@ use crate::{
     actors::fleet::HiveRecord,
     contract::{WorkerReport, WorkerState},
 };
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{sync::oneshot, time::Instant};
 use uuid::Uuid;
 
@@ -49,7 +53,8 @@ pub(super) struct Facts {
     pub slots: Option<u32>,
     /// Requests in progress and waiting, as its engine says.
     pub reported: Option<u64>,
-    pub busy_pct: f64,
+    pub kv_cache_pct: f64,
+    pub gpu_util_pct: f64,
     pub gpu_fault: Option<String>,
     /// `None`: what memory is free is not known.
     pub rooms: Option<Vec<GpuRoom>>,
@@ -68,7 +73,8 @@ impl Facts {
             idle: worker.idle,
             slots: worker.slots,
             reported,
-            busy_pct: worker.kv_cache_pct.unwrap_or(worker.gpu_util_pct),
+            kv_cache_pct: worker.kv_cache_pct.unwrap_or(0.0),
+            gpu_util_pct: worker.gpu_util_pct,
             gpu_fault: vram::fault(&record.node, worker),
             rooms: vram::rooms(&record.node, worker, worker_id),
         }
@@ -113,8 +119,8 @@ pub(super) struct Seat {
     pub exclusion: Exclusion,
     /// Counts its runs: what was booked on an earlier one is void.
     pub run: u32,
-    /// Oldest first.
-    pub reservations: Vec<Uuid>,
+    /// By their turn: oldest first.
+    pub reservations: BTreeMap<u64, Uuid>,
     pub chosen_at: u64,
     pub standing: Standing,
     /// Who waits until nothing is in progress.
@@ -145,7 +151,7 @@ impl Seat {
             free_mb: None,
             exclusion: Exclusion::default(),
             run: 0,
-            reservations: Vec::new(),
+            reservations: BTreeMap::new(),
             chosen_at: 0,
             standing: Standing::Shut,
             awaiting_quiet: Vec::new(),
@@ -165,7 +171,8 @@ impl Seat {
         let merits = Merits {
             requests: self.requests(),
             slots: self.facts.slots,
-            busy_pct: self.facts.busy_pct,
+            kv_cache_pct: self.facts.kv_cache_pct,
+            gpu_util_pct: self.facts.gpu_util_pct,
             free_vram_mb: self.free_mb,
         };
         Rank { penalty: merits.penalty(), chosen_at: self.chosen_at, index: self.key.index }

@@ -106,26 +106,29 @@ async fn renew(state: State, path: web::Path<String>, payload: web::Payload) -> 
     ttl_ms.map_or(Ok(()), check_ttl)?;
     let id = id_of(&path)?;
     let reserved = state.placement.renew(id, ttl_ms.map(Duration::from_millis));
-    answer(&state, &reserved.map_err(reservation_error)?)
+    answer(&state, &reserved.map_err(|error| reservation_error(error, &path))?)
 }
 
 async fn cancel(state: State, path: web::Path<String>) -> Answer {
-    state.placement.cancel(id_of(&path)?).map_err(reservation_error)?;
+    let cancelled = state.placement.cancel(id_of(&path)?);
+    cancelled.map_err(|error| reservation_error(error, &path))?;
     Ok(HttpResponse::NoContent().finish())
 }
 
 fn id_of(text: &str) -> Result<Uuid, HttpError> {
-    Uuid::parse_str(text).map_err(|_| reservation_error(ReservationError::Unknown))
+    Uuid::parse_str(text).map_err(|_| reservation_error(ReservationError::Unknown, text))
 }
 
 /// 404 for one that is not known, 409 for one that cannot be used.
-pub(super) fn reservation_error(error: ReservationError) -> HttpError {
+fn reservation_error(error: ReservationError, id: &str) -> HttpError {
+    let shown: String = id.chars().take(SHOWN_LIMIT).collect();
+    let message = format!("{error}: {shown:?}");
     let code = match error {
-        ReservationError::Unknown => return HttpError::not_found(error.to_string()),
+        ReservationError::Unknown => return HttpError::not_found(message),
         ReservationError::Used => "reservation_used",
         ReservationError::OtherModel => "reservation_of_other_model",
     };
-    HttpError::new(StatusCode::CONFLICT, code, error.to_string())
+    HttpError::new(StatusCode::CONFLICT, code, message)
 }
 
 /// An empty body says nothing, as `{}` does.
@@ -140,9 +143,10 @@ async fn read<T: DeserializeOwned + Default>(payload: web::Payload) -> Result<T,
         return Err(bad("the body must be a JSON object".into()));
     }
     let mut json = serde_json::Deserializer::from_slice(&body);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| bad(error.to_string()));
+    let value =
+        serde_path_to_error::deserialize(&mut json).map_err(|error| bad(error.to_string()))?;
     json.end().map_err(|error| bad(error.to_string()))?;
-    value
+    Ok(value)
 }
 
 fn check(request: &ScheduleRequest) -> Result<(), HttpError> {

@@ -5,6 +5,7 @@ use crate::contract::{
     ExitRecord, GpuStats, HiveHeartbeat, HiveInfo, LifecycleEvent, NodeStats, WorkerReport,
 };
 use crate::settings::is_name;
+use actix_web::http::Uri;
 use std::{collections::HashSet, fmt};
 
 /// Workers of one heartbeat.
@@ -132,13 +133,24 @@ fn worker_texts(worker: &WorkerReport) -> Check {
     optional("model", worker.model.as_deref(), TEXT_LIMIT)?;
     optional("url", worker.url.as_deref(), TEXT_LIMIT)?;
     if let Some(url) = worker.url.as_deref()
-        && !(url.starts_with("http://") || url.starts_with("https://"))
+        && !is_base_url(url)
     {
-        return Err(refuse("url", &url, "a URL that begins with http:// or https://"));
+        let allowed = "a URL that begins with http:// or https://, names a host, and has no ? or #";
+        return Err(refuse("url", &url, allowed));
     }
     optional("retry_at", worker.retry_at.as_deref(), WORD_LIMIT)?;
     count("model_aliases", worker.model_aliases.len(), ALIASES_LIMIT)?;
     each("model_aliases", &worker.model_aliases, |alias| text("", alias, TEXT_LIMIT))
+}
+
+/// What a path can be put behind.
+fn is_base_url(text: &str) -> bool {
+    let uri: Result<Uri, _> = text.parse();
+    !text.contains(['?', '#'])
+        && uri.is_ok_and(|uri| {
+            matches!(uri.scheme_str(), Some("http" | "https"))
+                && uri.host().is_some_and(|host| !host.is_empty())
+        })
 }
 
 fn exit(exit: &ExitRecord) -> Check {

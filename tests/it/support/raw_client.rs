@@ -133,3 +133,29 @@ impl RawAnswer {
 async fn patiently<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     timeout(secs(PATIENCE_S), work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
+
+#[actix_web::test]
+async fn a_broken_end_is_told_from_a_proper_one() {
+    use super::{RawWorker, Reply};
+    let whole = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n";
+    let worker = RawWorker::start(move |request| match request.number {
+        0 => Reply::Close(whole.into()),
+        1 => Reply::Close(whole.strip_suffix("0\r\n\r\n").expect("it has an end").into()),
+        2 => Reply::Close("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nab".into()),
+        3 => Reply::Close(Vec::new()),
+        _ => Reply::Never,
+    })
+    .await;
+    let api = Api::new(worker.url().to_owned());
+    assert_eq!(send(&api, "POST", "/", &[], "{}").await.expect("an answer").rest().await, b"ab");
+    for _ in 1..3 {
+        let mut answer = send(&api, "POST", "/", &[], "{}").await.expect("an answer");
+        assert_eq!(answer.at_least(2).await, b"ab");
+        answer.expect_broken().await;
+    }
+    assert!(send(&api, "POST", "/", &[], "{}").await.is_err());
+    let left = timeout(super::ms(200), send(&api, "POST", "/", &[], "{}")).await;
+    assert!(left.is_err(), "it never answers");
+    worker.client_left().await;
+    assert_eq!(worker.requests().len(), 5);
+}

@@ -22,7 +22,9 @@ const CHUNK: usize = 16 * 1024;
 pub(crate) struct Request {
     pub(crate) head: Head,
     pub(crate) body: Vec<u8>,
-    /// How many came before it on the same connection.
+    /// How many the worker had got before it.
+    pub(crate) number: usize,
+    /// How many of them on the same connection.
     pub(crate) on_connection: usize,
 }
 
@@ -223,7 +225,8 @@ async fn serve(
     let mut on_connection = 0;
     while let Some(head) = Head::read(&mut reader).await? {
         let body = Body::of(&head, Body::Done).rest(&mut reader).await?;
-        let request = Request { head, body, on_connection };
+        let number = seen.requests.borrow().len();
+        let request = Request { head, body, number, on_connection };
         let reply = answer(&request);
         seen.requests.borrow_mut().push(request);
         if !reply.play(&mut reader, seen).await? {

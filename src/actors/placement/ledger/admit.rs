@@ -33,12 +33,7 @@ impl Ledger {
                 Err(error) => Admitted::Refused(AdmissionRefusal::Reservation(error)),
             };
         }
-        let wanted = Ask {
-            model: Some(ask.model),
-            session: ask.session,
-            refused_by: ask.refused_by,
-            ..Ask::default()
-        };
+        let wanted = Ask { model: Some(ask.model), session: ask.session, ..Ask::default() };
         if let Some(index) = self.choose(&wanted, now) {
             self.book(index, ask.session, wanted.model, now);
             if let Some(slot) = self.slot(index, None) {
@@ -62,12 +57,8 @@ impl Ledger {
         let Some(bucket) = self.index.bucket(Some(ask.model), None) else {
             return Some(AdmissionRefusal::UnknownModel);
         };
-        let waits = |index: &u32| {
-            let seat = self.seat(*index);
-            seat.is_some_and(|seat| {
-                !ask.refused_by.contains(&seat.key) && self.obstacle(seat, now).is_none()
-            })
-        };
+        let waits =
+            |index: &u32| self.seat(*index).is_some_and(|seat| self.obstacle(seat, now).is_none());
         if bucket.full.iter().any(waits) {
             return None;
         }
@@ -82,12 +73,8 @@ impl Ledger {
 
     fn enqueue(&mut self, ask: &InferenceAsk<'_>) -> Admitted {
         let (reply, place) = oneshot::channel();
-        let waiter = Waiter {
-            model: ask.model.into(),
-            session: ask.session.map(Into::into),
-            refused_by: ask.refused_by.to_vec(),
-            reply,
-        };
+        let waiter =
+            Waiter { model: ask.model.into(), session: ask.session.map(Into::into), reply };
         match self.queue.join(waiter) {
             Some(ticket) => Admitted::Queued(ticket, place),
             None => Admitted::Refused(AdmissionRefusal::QueueFull),
@@ -103,11 +90,11 @@ impl Ledger {
         loop {
             let Some(seat) = self.seat(index) else { return };
             let takes = self.obstacle(seat, now).is_none() && !seat.is_full();
-            let (key, models) = (seat.key, std::sync::Arc::clone(&seat.models));
+            let models = std::sync::Arc::clone(&seat.models);
             if !takes {
                 return;
             }
-            let Some(waiter) = self.queue.next_for(key, &models) else { return };
+            let Some(waiter) = self.queue.next_for(&models) else { return };
             self.book(index, waiter.session.as_deref(), Some(&waiter.model), now);
             if let Some(slot) = self.slot(index, None) {
                 self.handovers.push(Handover { slot, reply: waiter.reply });

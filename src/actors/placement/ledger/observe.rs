@@ -10,8 +10,12 @@ use crate::actors::{
     },
 };
 use crate::contract::WorkerReport;
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 impl Ledger {
     /// A hive told how its workers stand. What is to be looked at again: positions in its record.
@@ -98,15 +102,14 @@ impl Ledger {
         index
     }
 
+    /// A worker is gone. It is out of every index before what it held is given to others.
     fn vacate(&mut self, index: u32, now: Instant) {
-        self.end_run(index, now);
         let Some(mut seat) = self.seats.get_mut(index as usize).and_then(Option::take) else {
             return;
         };
         self.index.leave(&mut seat);
-        if let Some(rooms) = &seat.facts.rooms {
-            self.promises.leave(rooms, index);
-        }
+        let rooms = seat.facts.rooms.take().unwrap_or_default();
+        self.promises.leave(&rooms, index);
         if let Some(until) = seat.exclusion.until() {
             self.exclusions.remove(&(until, index));
         }
@@ -114,6 +117,20 @@ impl Ledger {
             let _ = waiter.send(());
         }
         self.vacant.push(index);
+        if self.void(seat.reservations) {
+            self.refill_neighbours(&rooms, now);
+        }
+    }
+
+    /// Ends these reservations. Whether there were any.
+    fn void(&mut self, reservations: BTreeMap<u64, Uuid>) -> bool {
+        let any = !reservations.is_empty();
+        for id in reservations.into_values() {
+            if let Some(gone) = self.reservations.remove(id) {
+                self.promises.withdraw(&gone.shares);
+            }
+        }
+        any
     }
 
     /// A hive is forgotten, with its workers.
@@ -151,10 +168,10 @@ impl Ledger {
         let new = Facts::of(record, worker, &seat.upstream.worker_id);
         let ended = new.ends_the_run_of(&seat.facts);
         let before = std::mem::replace(&mut seat.facts, new);
+        self.rename(index, record, worker);
         if ended {
             self.end_run(index, now);
         }
-        self.rename(index, record, worker);
         let Some(seat) = self.seats.get_mut(index as usize).and_then(Option::as_mut) else {
             return;
         };
@@ -201,14 +218,21 @@ impl Ledger {
         let Some(seat) = self.seat(index).filter(|seat| !seat.reservations.is_empty()) else {
             return false;
         };
-        let (ids, rooms) = (seat.reservations.clone(), seat.facts.rooms.clone());
-        let mut redeemed = false;
-        for room in rooms.unwrap_or_default() {
+        let grown = |room: &GpuRoom| {
             let old = before.rooms.iter().flatten().find(|old| old.gpu == room.gpu);
-            let mut grown = old.map_or(0, |old| room.own_mb.saturating_sub(old.own_mb));
+            old.map_or(0, |old| room.own_mb.saturating_sub(old.own_mb))
+        };
+        let rooms = seat.facts.rooms.iter().flatten();
+        let rooms: Vec<_> = rooms.map(|room| (Arc::clone(&room.gpu), grown(room))).collect();
+        let ids: Vec<_> = seat.reservations.values().copied().collect();
+        let mut redeemed = false;
+        for (gpu, mut grown) in rooms {
             for id in &ids {
+                if grown == 0 {
+                    break;
+                }
                 let Some(shares) = self.reservations.shares_mut(*id) else { continue };
-                let left = self.promises.redeem(shares, &room.gpu, grown);
+                let left = self.promises.redeem(shares, &gpu, grown);
                 redeemed |= left < grown;
                 grown = left;
             }
@@ -245,15 +269,9 @@ impl Ledger {
         let Some(seat) = self.seat_mut(index) else { return };
         seat.begin_run();
         let reservations = std::mem::take(&mut seat.reservations);
-        if reservations.is_empty() {
-            return;
+        if self.void(reservations) {
+            self.refill_neighbours_of(index, now);
         }
-        for id in reservations {
-            if let Some(gone) = self.reservations.remove(id) {
-                self.promises.withdraw(&gone.shares);
-            }
-        }
-        self.refill_neighbours_of(index, now);
     }
 }
 

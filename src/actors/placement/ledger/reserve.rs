@@ -11,6 +11,8 @@ use uuid::Uuid;
 
 /// Workers for which a refusal says why; those of the model first.
 pub const REJECTIONS_LIMIT: usize = 1_000;
+/// Reservations that end without letting go of the lock.
+const EXPIRED_AT_ONCE: usize = 64;
 
 impl Ledger {
     pub(in crate::actors::placement) fn schedule(
@@ -29,16 +31,17 @@ impl Ledger {
         };
         self.book(index, ask.session, ask.model, now);
         let Some(seat) = self.seat(index) else { return Err(self.rejections(&ask, now)) };
-        let (worker, run, rooms) = (seat.key, seat.run, seat.facts.rooms.clone());
+        let (worker, run, turn) = (seat.key, seat.run, seat.chosen_at);
+        let rooms = seat.facts.rooms.clone();
         let shares = match rooms.as_deref() {
             Some(rooms) if ask.vram_mb > 0 => self.promises.promise(rooms, ask.vram_mb),
             _ => Shares::new(),
         };
         let ttl = Duration::from_millis(request.ttl_ms);
-        let held = Reservation { worker, run, expires: now + ttl, ttl, used: false, shares };
+        let held = Reservation { worker, turn, run, expires: now + ttl, ttl, used: false, shares };
         self.reservations.insert(id, held);
         if let Some(seat) = self.seat_mut(index) {
-            seat.reservations.push(id);
+            seat.reservations.insert(turn, id);
         }
         self.refill_neighbours(&rooms.unwrap_or_default(), now);
         self.reserved(id, now).map_err(|_| ScheduleRefusal::TooMany)
@@ -87,11 +90,14 @@ impl Ledger {
         gone.then_some(()).ok_or(ReservationError::Unknown)
     }
 
-    /// Ends those whose time is over.
-    pub(super) fn expire(&mut self, now: Instant) {
-        while let Some(id) = self.reservations.expired(now) {
+    /// Ends those whose time is over, a bounded number at once: whoever holds the lock makes others
+    /// wait. Whether there are more.
+    pub(super) fn expire(&mut self, now: Instant) -> bool {
+        for _ in 0..EXPIRED_AT_ONCE {
+            let Some(id) = self.reservations.expired(now) else { return false };
             self.end_reservation(id, now);
         }
+        self.reservations.expired(now).is_some()
     }
 
     /// Its slot and what is left of its memory are free, unless a request has taken over the slot.
@@ -100,12 +106,14 @@ impl Ledger {
         self.promises.withdraw(&gone.shares);
         let rooms = match self.seat_of(gone.worker) {
             Some(seat) => {
-                seat.reservations.retain(|held| *held != id);
+                seat.reservations.remove(&gone.turn);
                 seat.facts.rooms.clone().unwrap_or_default()
             }
             None => Vec::new(),
         };
-        self.refill_neighbours(&rooms, now);
+        if !gone.shares.is_empty() {
+            self.refill_neighbours(&rooms, now);
+        }
         if !gone.used {
             self.release(gone.worker, gone.run, now);
         }
@@ -146,7 +154,6 @@ impl<'a> Ask<'a> {
             group: request.group.as_deref(),
             vram_mb: request.vram_mb,
             session: request.session.as_deref(),
-            refused_by: &[],
         }
     }
 }

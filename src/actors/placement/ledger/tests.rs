@@ -250,6 +250,62 @@ fn a_worker_that_refuses_is_left_out_and_comes_back() {
     slot(ledger.admit(&ask("m"), later));
 }
 
+#[test]
+fn a_worker_that_goes_is_not_given_to_who_waits() {
+    let (mut ledger, now) = ledger();
+    let mut going = serving("1", "m", Some(1));
+    going.total_vram_mb = Some(1_000);
+    tell(&mut ledger, "h", vec![going.clone()], now);
+    tell(&mut ledger, "other", vec![serving("2", "m", Some(1))], now);
+    schedule(&mut ledger, &ScheduleRequest { vram_mb: 100, ..asking("m") }, now).unwrap();
+    slot(ledger.admit(&ask("m"), now));
+    assert!(matches!(ledger.admit(&ask("m"), now), Admitted::Queued(..)));
+    tell(&mut ledger, "h", vec![], now);
+    assert!(ledger.take_handovers().is_empty(), "it is not in its hive's list any more");
+    tell(&mut ledger, "h", vec![going], now);
+    assert_eq!(ledger.take_handovers().len(), 1);
+    schedule(&mut ledger, &asking("m"), now).unwrap_err();
+    assert!(matches!(ledger.admit(&ask("m"), now), Admitted::Queued(..)));
+    ledger.forget("h", now);
+    assert!(ledger.take_handovers().is_empty(), "its hive is forgotten");
+    assert!(ledger.promises.is_empty());
+}
+
+#[test]
+fn who_was_refused_gets_the_worker_once_it_is_back() {
+    let (mut ledger, now) = ledger();
+    tell(&mut ledger, "h", vec![serving("1", "m", None)], now);
+    tell(&mut ledger, "full", vec![serving("2", "m", Some(1))], now);
+    let ids = [slot(ledger.admit(&ask("m"), now)), slot(ledger.admit(&ask("m"), now))];
+    let refusing = ids.iter().find(|slot| slot.key.index == 0).unwrap();
+    ledger.refused(refusing.key, now);
+    ledger.release(refusing.key, refusing.run, now);
+    let refused_by = [refusing.key];
+    let again = InferenceAsk { refused_by: &refused_by, ..ask("m") };
+    assert!(matches!(ledger.admit(&again, now), Admitted::Queued(..)));
+    let mut back = serving("1", "m", None);
+    back.pid = Some(2);
+    tell(&mut ledger, "h", vec![back], now);
+    assert_eq!(ledger.take_handovers().len(), 1);
+}
+
+#[test]
+fn many_reservations_that_end_at_once_do_not_hold_the_lock() {
+    let (mut ledger, now) = ledger();
+    tell(&mut ledger, "h", vec![serving("1", "m", None)], now);
+    for _ in 0..200 {
+        schedule(&mut ledger, &asking("m"), now).unwrap();
+    }
+    let later = now + Duration::from_secs(30);
+    assert!(ledger.sweep(later), "there is more");
+    assert!(ledger.seat(0).unwrap().booked > 0);
+    while ledger.sweep(later) {}
+    assert_eq!(
+        (ledger.seat(0).unwrap().booked, ledger.seat(0).unwrap().reservations.len()),
+        (0, 0)
+    );
+}
+
 /// What can happen, by small numbers.
 #[derive(Clone, Debug)]
 enum Step {

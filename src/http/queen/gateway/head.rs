@@ -23,8 +23,9 @@ pub(super) fn find(bytes: &[u8], seen: usize) -> Option<Head> {
     let length = end_of(bytes, seen.saturating_sub(3))?;
     let head = bytes.get(..length)?;
     let status = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-    let interim = status.starts_with(b"1") && status != b"101";
-    let bodiless = matches!(status.get(..3), Some(b"204" | b"304")) || status.starts_with(b"1");
+    let informational = matches!(status, [b'1', b'0'..=b'9', b'0'..=b'9']);
+    let interim = informational && status != b"101";
+    let bodiless = matches!(status, b"204" | b"304") || informational;
     let to_close = !bodiless && !head.split(|byte| *byte == b'\n').any(delimits);
     Some(Head { length, interim, to_close })
 }
@@ -50,8 +51,12 @@ fn end_of(bytes: &[u8], from: usize) -> Option<usize> {
 
 /// Whether the line says how long the body is.
 fn delimits(line: &[u8]) -> bool {
-    let name = line.split(|byte| *byte == b':').next().unwrap_or_default().trim_ascii();
-    name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"transfer-encoding")
+    let mut parts = line.splitn(2, |byte| *byte == b':').map(|part| part.trim_ascii());
+    let (name, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    // `transfer-encoding: identity` says nothing of the length.
+    name.eq_ignore_ascii_case(b"content-length")
+        || (name.eq_ignore_ascii_case(b"transfer-encoding")
+            && !value.eq_ignore_ascii_case(b"identity"))
 }
 
 #[cfg(test)]

@@ -53,11 +53,11 @@ pub(super) fn name_of<'a>(
     header: &'static str,
 ) -> Result<Option<&'a str>, HttpError> {
     let Some(value) = headers.get(header) else { return Ok(None) };
-    let visible = value.as_bytes().iter().all(u8::is_ascii_graphic);
+    let visible = value.as_bytes().iter().all(|byte| (b' '..=b'~').contains(byte));
     match value.to_str() {
         Ok(name) if visible && (1..=NAME_BYTES).contains(&name.len()) => Ok(Some(name)),
         _ => {
-            let message = format!("{header} must be 1 to {NAME_BYTES} visible ASCII characters");
+            let message = format!("{header} must be 1 to {NAME_BYTES} printable ASCII characters");
             Err(HttpError::bad_request("invalid_header", message))
         }
     }
@@ -189,15 +189,16 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_a_short_visible_name() {
+    fn a_session_is_a_short_printable_name() {
         let of = |value: &str| {
             let map = map(&[("x-rbee-session", value)]);
             name_of(&map, "x-rbee-session").map(|name| name.map(str::to_owned))
         };
         assert_eq!(name_of(&HeaderMap::new(), "x-rbee-session").unwrap(), None);
         assert_eq!(of("a-1").unwrap().as_deref(), Some("a-1"));
+        assert_eq!(of("one chat").unwrap().as_deref(), Some("one chat"));
         assert!(of(&"x".repeat(256)).is_ok());
-        for wrong in ["", "a b", &"x".repeat(257)] {
+        for wrong in ["", "a\tb", &"x".repeat(257)] {
             assert!(of(wrong).is_err(), "{wrong:?}");
         }
     }

@@ -48,7 +48,7 @@ async fn what_cannot_be_routed_is_refused_with_its_reason() {
         (chat(&json!({})), 400, "missing_model"),
         (chat(&json!(["m"])), 400, "invalid_json"),
         (chat(&good).insert_header(("content-encoding", "gzip")), 415, "unknown_encoding"),
-        (chat(&good).insert_header(("x-rbee-session", "a b")), 400, "invalid_header"),
+        (chat(&good).insert_header(("x-rbee-session", "a\tb")), 400, "invalid_header"),
         (chat(&good).insert_header(loops), 508, "loop_detected"),
         (chat(&good).insert_header(("content-length", "33554433")), 413, "body_too_large"),
     ] {
