@@ -4,6 +4,7 @@
 //! optional on input has a default, unknown fields are ignored, and `null` means "absent or not
 //! known", never a sentinel. Judging whether a value is acceptable is left to who receives it.
 
+mod age;
 mod event;
 mod heartbeat;
 mod node;
@@ -12,6 +13,7 @@ mod stream;
 mod view;
 mod worker;
 
+pub use age::Age;
 pub use event::{EventKind, ExitRecord, LifecycleEvent};
 pub use heartbeat::{HealthStatus, HiveHeartbeat, HiveInfo, OperationalStatus};
 pub use node::{GpuSource, GpuStats, NodeStats, SelfStats};

@@ -4,10 +4,12 @@
 
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod found;
 mod freshness;
 mod query;
 mod record;
 
+pub use found::FoundWorker;
 pub use freshness::{FreshnessLimits, freshness, takes_work_for};
 pub use query::{WorkerFilter, serves};
 pub use record::HiveRecord;

@@ -7,7 +7,7 @@
 use super::{engine_load::EngineLoad, rates::Figures};
 use crate::{
     contract::{
-        ExitRecord, GpuSource, Isolation, NodeStats, WorkerReport, WorkerSpec, WorkerState,
+        Age, ExitRecord, GpuSource, Isolation, NodeStats, WorkerReport, WorkerSpec, WorkerState,
     },
     platform::{limits, process::Identity},
 };
@@ -257,7 +257,7 @@ fn report(
         adopted: status.adopted,
         spec_changed: status.spec_changed,
         last_exit: status.last_exit.as_deref().map(|exit| exit_for(exit, log_tail)),
-        sample_age_ms: entry.sample.as_ref().map_or(0, |sample| millis(sample.taken.elapsed())),
+        sample_age_ms: entry.sample.as_ref().map_or(Age::default(), |s| Age::since(s.taken)),
     }
 }
 
@@ -291,10 +291,6 @@ fn cpu_limit_pct(spec: &WorkerSpec) -> Option<f64> {
 
 fn memory_limit_mb(spec: &WorkerSpec) -> Option<u64> {
     Some(limits::memory_bytes(spec.memory_limit.as_deref()?).ok()? >> 20)
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

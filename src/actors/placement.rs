@@ -11,6 +11,8 @@ mod booking;
 mod exclusion;
 mod index;
 mod ledger;
+mod machine;
+mod news;
 mod queue;
 mod reason;
 mod reservation;
@@ -27,18 +29,18 @@ use crate::contract::{Explanation, Rejection, ScheduleRequest};
 use actix::prelude::*;
 use booking::{Handover, SlotOf};
 use ledger::{Admitted, Ledger};
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use machine::Machine;
+use news::{Changed, Told};
+use parking_lot::{Mutex, MutexGuard};
+use std::{fmt, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
 use uuid::Uuid;
 
 /// How often it is looked whose time is over. What is asked for looks by itself.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
-/// Workers of a heartbeat that are looked at without letting go of the lock.
-const WORKERS_AT_ONCE: usize = 64;
+/// Workers of a heartbeat that are looked at without letting go of the lock. So few that whoever waits
+/// for the lock meanwhile gets it while it still spins, and is not put to sleep.
+const WORKERS_AT_ONCE: usize = 2;
 
 /// The settings of the placement, as plain values.
 #[derive(Clone, Debug, Default)]
@@ -172,23 +174,43 @@ impl Placement {
 
     /// Does something to the ledger, then hands over what came free by it, without the lock.
     fn with<T>(&self, change: impl FnOnce(&mut Ledger) -> T) -> T {
-        let (result, handovers) = {
-            let mut ledger = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let result = change(&mut ledger);
-            (result, ledger.take_handovers())
-        };
+        let mut ledger = self.0.lock();
+        let result = change(&mut ledger);
+        let handovers = ledger.take_handovers();
+        drop(ledger);
+        self.hand_over(handovers);
+        result
+    }
+
+    /// Like `with`, for one part of many: whoever waits for the lock has it before the next part does. A
+    /// lock that is let go and taken again at once would else be held from the first part to the last.
+    fn with_in_turn<T>(&self, change: impl FnOnce(&mut Ledger) -> T) -> T {
+        let mut ledger = self.0.lock();
+        let result = change(&mut ledger);
+        let handovers = ledger.take_handovers();
+        MutexGuard::unlock_fair(ledger);
+        self.hand_over(handovers);
+        result
+    }
+
+    fn hand_over(&self, handovers: Vec<Handover>) {
         for Handover { slot, reply } in handovers {
             // Whoever gave up waiting gives it back by dropping it.
             let _ = reply.send(Booking::new(self.clone(), slot));
         }
-        result
     }
 
     /// A hive told how its workers stand.
     pub fn observe(&self, record: &Arc<HiveRecord>, now: Instant) {
-        let positions = self.with(|ledger| ledger.begin_observing(record, now));
+        // Whatever can be is made ready without the lock.
+        let before = self.with_in_turn(|ledger| ledger.record_of(&record.id));
+        let changed = Changed::between(before.as_deref(), record);
+        let machine = Machine::of(&record.node);
+        let positions =
+            self.with_in_turn(|ledger| ledger.begin_observing(record, &machine, changed, now));
         for some in positions.chunks(WORKERS_AT_ONCE) {
-            self.with(|ledger| ledger.observe_workers(record, some, now));
+            let told = Told::at(some, record, &machine);
+            self.with_in_turn(|ledger| ledger.observe_workers(record, told, now));
         }
     }
 
@@ -199,7 +221,7 @@ impl Placement {
 
     /// Time has passed.
     fn sweep(&self) {
-        while self.with(|ledger| ledger.sweep(Instant::now())) {}
+        while self.with_in_turn(|ledger| ledger.sweep(Instant::now())) {}
     }
 
     /// A slot for a request, a place in the queue, or why neither.
@@ -244,7 +266,8 @@ impl Placement {
         let (chosen, queued, hives) = self
             .with(|ledger| (ledger.would_choose(request, now), ledger.queued(), ledger.hive_ids()));
         // A hive at a time: requests are not to wait for all of them.
-        let explain = |hive: &Arc<str>| self.with(|ledger| ledger.explain_hive(hive, request, now));
+        let explain =
+            |hive: &Arc<str>| self.with_in_turn(|ledger| ledger.explain_hive(hive, request, now));
         Explanation { chosen, queued, workers: hives.iter().flat_map(explain).collect() }
     }
 

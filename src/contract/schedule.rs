@@ -48,11 +48,11 @@ pub struct RenewRequest {
 
 /// A slot that is held for the caller.
 #[derive(Debug, Serialize)]
-pub struct Scheduled {
+pub struct Scheduled<'a> {
     /// For `x-rbee-reservation`, and to renew it or give it back.
     pub reservation_id: String,
     /// Whose slot.
-    pub worker: WorkerView,
+    pub worker: WorkerView<'a>,
     /// Where it serves.
     pub url: String,
     /// How long it is held, ms.

@@ -6,13 +6,13 @@ use serde::Serialize;
 /// First on each connection: everything that is known.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename = "snapshot")]
-pub struct Snapshot {
+pub struct Snapshot<'a> {
     /// When it was taken, RFC 3339.
     pub timestamp: String,
     /// Every hive.
     pub hives: Vec<HiveView>,
     /// Every worker of every hive.
-    pub workers: Vec<WorkerView>,
+    pub workers: Vec<WorkerView<'a>>,
 }
 
 /// One accepted heartbeat.

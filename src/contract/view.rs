@@ -45,15 +45,15 @@ pub type HistoryPoint = (u64, f32, u32, f32, u32);
 
 /// An element of the queen's `GET /v1/workers`.
 #[derive(Clone, Debug, Serialize)]
-pub struct WorkerView {
-    /// As its hive last said; `sample_age_ms` counts on.
+pub struct WorkerView<'a> {
+    /// As its hive last said.
     #[serde(flatten)]
-    pub report: WorkerReport,
+    pub report: &'a WorkerReport,
     /// How recently its hive was heard of.
     pub freshness: Freshness,
     /// Oldest first; only where one worker is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub history: Option<Vec<HistoryPoint>>,
+    pub history: Option<&'a [HistoryPoint]>,
 }
 
 /// The body of a 200 to a heartbeat.
@@ -106,9 +106,9 @@ pub struct HiveList {
 
 /// The queen's `GET /v1/workers`
 #[derive(Debug, Serialize)]
-pub struct WorkerList {
+pub struct WorkerList<'a> {
     /// Sorted by hive, group and instance.
-    pub workers: Vec<WorkerView>,
+    pub workers: Vec<WorkerView<'a>>,
 }
 
 /// An element of `GET /v1/history`.

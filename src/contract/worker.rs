@@ -1,6 +1,6 @@
 //! A worker on the wire: what it was asked to be ([`WorkerSpec`]) and what it is ([`WorkerReport`]).
 
-use super::ExitRecord;
+use super::{Age, ExitRecord};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -186,9 +186,9 @@ pub struct WorkerReport {
     /// How its last run ended.
     #[serde(default)]
     pub last_exit: Option<ExitRecord>,
-    /// How old these figures are, ms.
+    /// How old these figures are.
     #[serde(default)]
-    pub sample_age_ms: u64,
+    pub sample_age_ms: Age,
 }
 
 /// When a death is followed by another start.

@@ -22,15 +22,16 @@ use super::{
 };
 use crate::{
     actors::{
+        fleet::FoundWorker,
         placement::{Placement, PlacementActor},
         registry::{Intake, RegistryActor, RegistryConfig, RegistryReader},
         sse_broadcaster::{CloseStreams, SseBroadcaster, StreamStats},
         supervise::{ActorExit, start_guarded},
     },
-    contract::{Health, HistoryList, HiveList, HiveView, WorkerList, WorkerView},
+    contract::{Health, HistoryList, HiveList, HiveView, WorkerList},
 };
 use actix::{Addr, ArbiterHandle};
-use actix_web::{HttpRequest, web};
+use actix_web::{HttpRequest, HttpResponse, http::header::ContentType, web};
 use std::{sync::Arc, time::SystemTime};
 use tokio::time::Instant;
 
@@ -134,6 +135,9 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .default_service(web::to(not_found));
 }
 
+/// About as long as a worker is in JSON.
+const WORKER_BYTES: usize = 1024;
+
 type State = web::Data<QueenState>;
 type Answer<T> = Result<web::Json<T>, HttpError>;
 
@@ -148,15 +152,24 @@ async fn hive(state: State, path: web::Path<String>) -> Answer<HiveView> {
         .ok_or_else(|| HttpError::not_found(format!("no hive {:?} is known", *path)))
 }
 
-async fn workers(state: State, request: HttpRequest) -> Answer<WorkerList> {
+async fn workers(state: State, request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let filter = params::worker_filter(request.query_string())?;
-    Ok(web::Json(WorkerList { workers: state.reader.workers(&filter, Instant::now()) }))
+    let found = state.reader.workers(&filter, Instant::now());
+    let workers = found.iter().filter_map(FoundWorker::view).collect();
+    let mut body = Vec::with_capacity(found.len() * WORKER_BYTES);
+    serde_json::to_writer(&mut body, &WorkerList { workers })
+        .map_err(|error| HttpError::internal(error.to_string()))?;
+    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(body))
 }
 
-async fn worker(state: State, path: web::Path<(String, String, String)>) -> Answer<WorkerView> {
+async fn worker(
+    state: State,
+    path: web::Path<(String, String, String)>,
+) -> Result<HttpResponse, HttpError> {
     let (hive, group, instance) = &*path;
     let found = state.reader.worker(hive, group, instance, Instant::now());
-    found.map(web::Json).ok_or_else(|| {
+    let view = found.as_ref().and_then(FoundWorker::view);
+    view.map(|view| HttpResponse::Ok().json(view)).ok_or_else(|| {
         HttpError::not_found(format!("no worker \"{hive}/{group}/{instance}\" is known"))
     })
 }

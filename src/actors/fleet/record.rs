@@ -3,7 +3,7 @@
 
 use crate::contract::{
     Freshness, GpuSource, HiveHeartbeat, HiveInfo, HiveTelemetry, HiveView, LifecycleEvent,
-    NodeStats, WorkerReport, WorkerView,
+    NodeStats, WorkerReport,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -77,18 +77,6 @@ impl HiveRecord {
         }
     }
 
-    /// One of its workers as `GET /v1/workers` shows it, without history.
-    pub fn worker_view(
-        &self,
-        worker: &WorkerReport,
-        freshness: Freshness,
-        now: Instant,
-    ) -> WorkerView {
-        let mut report = worker.clone();
-        report.sample_age_ms = report.sample_age_ms.saturating_add(millis(self.age(now)));
-        WorkerView { report, freshness, history: None }
-    }
-
     /// As the stream tells it.
     pub fn telemetry(&self) -> HiveTelemetry<'_> {
         HiveTelemetry {
@@ -146,14 +134,10 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_ages_while_it_is_kept() {
-        let mut old = worker("a", "1");
-        old.sample_age_ms = 40;
+    fn a_record_ages_by_the_queens_clock() {
         let received = Instant::now();
-        let (record, _) = HiveRecord::new("h".into(), heartbeat("h", vec![old]), received);
+        let (record, _) = HiveRecord::new("h".into(), heartbeat("h", vec![]), received);
         let now = received + Duration::from_millis(60);
-        let view = record.worker_view(&record.workers[0], Freshness::Healthy, now);
-        assert_eq!(view.report.sample_age_ms, 100);
         assert_eq!(record.view(Freshness::Healthy, now).age_ms, 60);
     }
 }

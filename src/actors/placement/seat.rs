@@ -3,18 +3,15 @@
 use super::{
     Upstream, WorkerKey,
     exclusion::Exclusion,
+    machine::Machine,
     score::{Merits, Penalty},
-    vram::{self, GpuRoom},
+    vram::GpuRoom,
 };
 use crate::{
     actors::fleet::HiveRecord,
     contract::{WorkerReport, WorkerState},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
 use uuid::Uuid;
 
@@ -61,7 +58,7 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    pub(super) fn of(record: &HiveRecord, worker: &WorkerReport, worker_id: &str) -> Self {
+    pub(super) fn of(record: &HiveRecord, machine: &Machine<'_>, worker: &WorkerReport) -> Self {
         let reported = match (worker.requests_running, worker.requests_waiting) {
             (None, None) => None,
             (running, waiting) => Some(running.unwrap_or(0).saturating_add(waiting.unwrap_or(0))),
@@ -75,8 +72,8 @@ impl Facts {
             reported,
             kv_cache_pct: worker.kv_cache_pct.unwrap_or(0.0),
             gpu_util_pct: worker.gpu_util_pct,
-            gpu_fault: vram::fault(&record.node, worker),
-            rooms: vram::rooms(&record.node, worker, worker_id),
+            gpu_fault: machine.fault(worker),
+            rooms: machine.rooms(worker, || worker_id(record, worker).into()),
         }
     }
 
@@ -208,7 +205,7 @@ impl Seat {
     }
 }
 
-/// A model's name and aliases, each once.
-pub(super) fn model_names(worker: &WorkerReport) -> BTreeSet<&str> {
-    worker.model.iter().chain(&worker.model_aliases).map(String::as_str).collect()
+/// `hive/group/instance`
+pub(super) fn worker_id(record: &HiveRecord, worker: &WorkerReport) -> String {
+    format!("{}/{}/{}", record.id, worker.group, worker.instance)
 }

@@ -3,7 +3,6 @@
 //! A promise is split over the GPUs of its worker. What the worker takes afterwards on such a GPU redeems
 //! it; what is not redeemed counts as taken for everyone on that GPU, whichever worker it was promised to.
 
-use crate::contract::{GpuShare, GpuStats, NodeStats, WorkerReport};
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
@@ -18,41 +17,6 @@ pub(super) struct GpuRoom {
     pub unused_mb: u64,
     /// MiB that this worker uses.
     pub own_mb: u64,
-}
-
-/// The GPUs of its machine that a worker names; `None` if it names none, or one that is not listed.
-fn gpus_of<'a>(node: &'a NodeStats, worker: &WorkerReport) -> Option<Vec<&'a GpuStats>> {
-    let gpu_of = |uuid: &str| node.gpus.iter().find(|gpu| gpu.uuid == uuid);
-    let named = worker.gpus.iter().map(|share| gpu_of(&share.uuid)).collect::<Option<Vec<_>>>()?;
-    (!named.is_empty()).then_some(named)
-}
-
-/// The GPUs of a worker; `None` when what is free on them is not known. A worker that names no GPUs
-/// its machine lists, but does tell how much memory they have, is taken to be alone on them.
-pub(super) fn rooms(
-    node: &NodeStats,
-    worker: &WorkerReport,
-    worker_id: &str,
-) -> Option<Vec<GpuRoom>> {
-    let Some(gpus) = gpus_of(node, worker) else {
-        let unused_mb = worker.total_vram_mb?.saturating_sub(worker.vram_mb);
-        return Some(vec![GpuRoom { gpu: worker_id.into(), unused_mb, own_mb: worker.vram_mb }]);
-    };
-    let room = |(gpu, share): (&GpuStats, &GpuShare)| {
-        let unused_mb = gpu.vram_total_mb?.saturating_sub(gpu.vram_used_mb?);
-        Some(GpuRoom { gpu: gpu.uuid.as_str().into(), unused_mb, own_mb: share.vram_mb })
-    };
-    let first = |at: usize| worker.gpus[..at].iter().all(|s| s.uuid != worker.gpus[at].uuid);
-    let named = gpus.into_iter().zip(&worker.gpus).enumerate();
-    named.filter(|(at, _)| first(*at)).map(|(_, pair)| room(pair)).collect()
-}
-
-/// What is wrong with a GPU that the worker is on.
-pub(super) fn fault(node: &NodeStats, worker: &WorkerReport) -> Option<String> {
-    let well = |health: &str| ["ok", "healthy"].iter().any(|ok| ok.eq_ignore_ascii_case(health));
-    let mut ill = node.gpus.iter().filter(|gpu| gpu.health.as_deref().is_some_and(|h| !well(h)));
-    let found = ill.find(|gpu| worker.gpus.iter().any(|share| share.uuid == gpu.uuid))?;
-    found.health.clone()
 }
 
 /// Parts of one promise, MiB on each GPU, not redeemed yet.
@@ -165,60 +129,7 @@ fn split(mb: u64, free: &[u64]) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actors::fleet::fixtures::worker;
     use proptest::prelude::*;
-
-    fn gpu(uuid: &str, used: Option<u64>, total: Option<u64>) -> GpuStats {
-        GpuStats {
-            uuid: uuid.into(),
-            vram_used_mb: used,
-            vram_total_mb: total,
-            ..GpuStats::default()
-        }
-    }
-
-    fn on(uuids: &[&str]) -> WorkerReport {
-        let mut on = worker("llm", "1");
-        on.vram_mb = 1;
-        let share = |uuid: &&str| GpuShare { uuid: (*uuid).into(), ..GpuShare::default() };
-        on.gpus = uuids.iter().map(share).collect();
-        on
-    }
-
-    fn free(gpus: Vec<GpuStats>, worker: &WorkerReport) -> Option<u64> {
-        let node = NodeStats { gpus, ..NodeStats::default() };
-        Some(Promises::default().free(&rooms(&node, worker, "h/llm/1")?))
-    }
-
-    #[test]
-    fn free_memory_is_what_nobody_uses_on_the_gpus_of_the_worker() {
-        let gpus = || {
-            let (a, b) = (gpu("a", Some(6), Some(10)), gpu("b", Some(1), Some(10)));
-            vec![a, b, gpu("c", None, Some(10))]
-        };
-        assert_eq!(free(gpus(), &on(&["a"])), Some(4));
-        assert_eq!(free(gpus(), &on(&["a", "b"])), Some(13));
-        assert_eq!(free(gpus(), &on(&["a", "a"])), Some(4), "named twice, it is one");
-        assert_eq!(free(gpus(), &on(&["c"])), None);
-        assert_eq!(free(gpus(), &on(&["elsewhere"])), None);
-        assert_eq!(free(gpus(), &on(&[])), None);
-    }
-
-    #[test]
-    fn no_size_of_a_gpu_overflows() {
-        let huge = |uuid| gpu(uuid, Some(0), Some(u64::MAX));
-        assert_eq!(free(vec![huge("a"), huge("b")], &on(&["a", "b"])), Some(u64::MAX));
-    }
-
-    #[test]
-    fn a_worker_without_gpus_of_its_own_is_judged_by_its_total() {
-        let mut alone = on(&[]);
-        alone.total_vram_mb = Some(100);
-        alone.vram_mb = 30;
-        assert_eq!(free(vec![], &alone), Some(70));
-        alone.vram_mb = 300;
-        assert_eq!(free(vec![], &alone), Some(0));
-    }
 
     #[test]
     fn a_promise_counts_for_everyone_on_the_gpu_until_it_is_redeemed() {

@@ -5,7 +5,7 @@
 
 use super::{history::HistoryClock, table::Hives};
 use crate::actors::{
-    fleet::{FreshnessLimits, HiveRecord, WorkerFilter, freshness},
+    fleet::{FoundWorker, FreshnessLimits, HiveRecord, WorkerFilter, freshness},
     placement::Placement,
 };
 use crate::contract::{
@@ -64,24 +64,30 @@ impl RegistryReader {
     }
 
     /// `GET /v1/workers`. Which they are is looked up in the placement's indexes, not by a look at all.
-    pub fn workers(&self, filter: &WorkerFilter, now: Instant) -> Vec<WorkerView> {
-        let mut views: Vec<_> = self
+    pub fn workers(&self, filter: &WorkerFilter, now: Instant) -> Vec<FoundWorker> {
+        let mut found: Vec<_> = self
             .placement
             .select(filter)
             .into_iter()
             .filter_map(|(record, position)| {
                 let (record, freshness) = self.judged(record, now)?;
-                Some(record.worker_view(record.workers.get(position)?, freshness, now))
+                FoundWorker::at(record, position, freshness)
             })
             .collect();
-        views.sort_unstable_by(|a, b| name(&a.report).cmp(&name(&b.report)));
-        views
+        found.sort_unstable_by(|a, b| a.report().map(name).cmp(&b.report().map(name)));
+        found
     }
 
     /// A worker of that record as `GET /v1/workers` shows it.
-    pub fn view_of(&self, record: &HiveRecord, worker: &WorkerReport, now: Instant) -> WorkerView {
+    pub fn view_of<'a>(
+        &self,
+        record: &HiveRecord,
+        worker: &'a WorkerReport,
+        now: Instant,
+    ) -> WorkerView<'a> {
         let standing = freshness(&self.limits, record.interval_ms, record.age(now));
-        record.worker_view(worker, standing.unwrap_or(Freshness::Down), now)
+        let freshness = standing.unwrap_or(Freshness::Down);
+        WorkerView { report: worker, freshness, history: None }
     }
 
     /// `GET /v1/workers/{hive}/{group}/{instance}`, with its whole history.
@@ -91,14 +97,13 @@ impl RegistryReader {
         group: &str,
         instance: &str,
         now: Instant,
-    ) -> Option<WorkerView> {
+    ) -> Option<FoundWorker> {
         let entry = self.hives.get(hive)?;
         let (record, freshness) = self.judged(Arc::clone(&entry.record), now)?;
-        let (index, worker) = record.find(group, instance)?;
+        let (index, _) = record.find(group, instance)?;
         let history = entry.rings.get(index)?.read(&self.clock, now, self.clock.window(), 1);
         drop(entry);
-        let view = record.worker_view(worker, freshness, now);
-        Some(WorkerView { history: Some(history), ..view })
+        Some(FoundWorker::at(record, index, freshness)?.with_history(history))
     }
 
     /// `GET /v1/history`: the points of the last `within` of every worker, thinned out evenly where
@@ -203,7 +208,7 @@ mod tests {
         let ids: Vec<_> = reader.hives(now).into_iter().map(|h| h.info.id).collect();
         assert_eq!(ids, ["a", "b"]);
         let all = reader.workers(&WorkerFilter::default(), now);
-        let names: Vec<_> = all.iter().map(|w| name(&w.report)).collect();
+        let names: Vec<_> = all.iter().map(|w| name(w.report().unwrap())).collect();
         assert_eq!(
             names,
             [(Some("a"), "sd", "1"), (Some("b"), "llm", "1"), (Some("b"), "llm", "2")]
@@ -219,7 +224,7 @@ mod tests {
         let later = now + Duration::from_secs(1);
         table.store(heartbeat("a", vec![worker("sd", "1")]), later);
         let one = reader.worker("a", "sd", "1", later).unwrap();
-        let ages: Vec<_> = one.history.unwrap().iter().map(|p| p.0).collect();
+        let ages: Vec<_> = one.view().unwrap().history.unwrap().iter().map(|p| p.0).collect();
         assert_eq!(ages, [1_000, 0]);
         assert!(reader.worker("a", "sd", "2", later).is_none());
         let recent = reader.history(Duration::from_millis(500), later);

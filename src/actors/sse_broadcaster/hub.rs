@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     actors::fleet::HiveRecord,
-    contract::{Freshness, Snapshot, StreamLifecycleKind},
+    contract::{Freshness, Snapshot, StreamLifecycleKind, WorkerView},
 };
 use bytes::Bytes;
 use std::{
@@ -214,7 +214,8 @@ impl Hub {
             hives: known().map(|(record, freshness)| record.view(*freshness, now)).collect(),
             workers: known()
                 .flat_map(|(record, freshness)| {
-                    record.workers.iter().map(|w| record.worker_view(w, *freshness, now))
+                    let view = |report| WorkerView { report, freshness: *freshness, history: None };
+                    record.workers.iter().map(view)
                 })
                 .collect(),
         };

@@ -5,23 +5,33 @@ use crate::actors::{
     fleet::{HiveRecord, takes_work_for},
     placement::{
         Upstream, WorkerKey,
-        seat::{Facts, Seat, model_names},
+        machine::Machine,
+        news::{Changed, Told, model_names},
+        seat::{Facts, Seat, worker_id},
         vram::GpuRoom,
     },
 };
 use crate::contract::WorkerReport;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 use tokio::time::Instant;
 use uuid::Uuid;
 
 impl Ledger {
-    /// A hive told how its workers stand. What is to be looked at again: positions in its record.
+    /// What was last heard of that hive.
+    pub(in crate::actors::placement) fn record_of(&self, hive: &str) -> Option<Arc<HiveRecord>> {
+        self.hives.get(hive).map(|hive| Arc::clone(&hive.record))
+    }
+
+    /// A hive told how its workers stand, and this changed since [`record_of`](Self::record_of) it. What
+    /// is to be looked at again: positions in its record.
     pub(in crate::actors::placement) fn begin_observing(
         &mut self,
         record: &Arc<HiveRecord>,
+        machine: &Machine<'_>,
+        changed: Changed,
         now: Instant,
     ) -> Vec<usize> {
         let takes_work_until = record.received
@@ -31,34 +41,34 @@ impl Ledger {
                 record.info.operational_status,
                 record.info.leaves_workers,
             );
-        let all = (0..record.workers.len()).collect();
-        let Some(hive) = self.hives.get_mut(&record.id) else {
-            let seat = HiveSeat {
-                record: Arc::clone(record),
-                takes_work_until,
-                shut: false,
-                workers: vec![],
-            };
-            self.hives.insert(Arc::clone(&record.id), seat);
-            self.reseat_all(record, &[], now);
-            return all;
-        };
+        let hive = self.hives.entry(Arc::clone(&record.id)).or_insert_with(|| HiveSeat {
+            record: Arc::clone(record),
+            takes_work_until,
+            shut: false,
+            workers: vec![],
+        });
         let was_shut = std::mem::replace(&mut hive.shut, false);
         hive.takes_work_until = takes_work_until;
         let before = std::mem::replace(&mut hive.record, Arc::clone(record));
-        if !same_workers(&before.workers, &record.workers) {
-            self.reseat_all(record, &before.workers, now);
-            return all;
+        let all = || (0..record.workers.len()).collect();
+        match changed {
+            Changed::Seats => {
+                self.reseat_all(record, machine, &before.workers, now);
+                all()
+            }
+            Changed::Workers(_) if was_shut => all(),
+            Changed::Workers(positions) => positions,
         }
-        if was_shut || before.node.gpus != record.node.gpus {
-            return all;
-        }
-        let pairs = before.workers.iter().zip(&record.workers).enumerate();
-        pairs.filter(|(_, (old, new))| differs(old, new)).map(|(position, _)| position).collect()
     }
 
     /// Those that are new get a seat, those that are gone lose theirs.
-    fn reseat_all(&mut self, record: &Arc<HiveRecord>, before: &[WorkerReport], now: Instant) {
+    fn reseat_all(
+        &mut self,
+        record: &Arc<HiveRecord>,
+        machine: &Machine<'_>,
+        before: &[WorkerReport],
+        now: Instant,
+    ) {
         let Some(hive) = self.hives.get_mut(&record.id) else { return };
         let seats = std::mem::take(&mut hive.workers);
         let mut known: HashMap<_, _> = before.iter().map(names).zip(seats).collect();
@@ -66,7 +76,7 @@ impl Ledger {
         for (position, worker) in record.workers.iter().enumerate() {
             let index = match known.remove(&names(worker)) {
                 Some(index) => index,
-                None => self.take_in(record, worker),
+                None => self.take_in(record, machine, worker),
             };
             if let Some(seat) = self.seat_mut(index) {
                 seat.position = position;
@@ -81,7 +91,12 @@ impl Ledger {
         }
     }
 
-    fn take_in(&mut self, record: &HiveRecord, worker: &WorkerReport) -> u32 {
+    fn take_in(
+        &mut self,
+        record: &HiveRecord,
+        machine: &Machine<'_>,
+        worker: &WorkerReport,
+    ) -> u32 {
         let index = self.vacant.pop().unwrap_or_else(|| {
             self.seats.push(None);
             u32::try_from(self.seats.len() - 1).unwrap_or(u32::MAX)
@@ -89,7 +104,7 @@ impl Ledger {
         self.generation = self.generation.wrapping_add(1);
         let key = WorkerKey { index, generation: self.generation };
         let upstream = upstream_of(record, worker);
-        let facts = Facts::of(record, worker, &upstream.worker_id);
+        let facts = Facts::of(record, machine, worker);
         let mut seat = Seat::new(key, Arc::clone(&record.id), upstream, facts, record.received);
         if let Some(rooms) = &seat.facts.rooms {
             self.promises.enter(rooms, index);
@@ -145,30 +160,22 @@ impl Ledger {
     pub(in crate::actors::placement) fn observe_workers(
         &mut self,
         record: &HiveRecord,
-        positions: &[usize],
+        told: Vec<Told<'_>>,
         now: Instant,
     ) {
-        for position in positions {
-            let Some(worker) = record.workers.get(*position) else { continue };
-            let index = self.hives.get(&record.id).and_then(|hive| hive.workers.get(*position));
+        for told in told {
+            let index = self.hives.get(&record.id).and_then(|hive| hive.workers.get(told.position));
             if let Some(index) = index.copied() {
-                self.observe_worker(index, record, worker, now);
+                self.observe_worker(index, record, told, now);
             }
         }
     }
 
-    fn observe_worker(
-        &mut self,
-        index: u32,
-        record: &HiveRecord,
-        worker: &WorkerReport,
-        now: Instant,
-    ) {
+    fn observe_worker(&mut self, index: u32, record: &HiveRecord, told: Told<'_>, now: Instant) {
         let Some(seat) = self.seat_mut(index) else { return };
-        let new = Facts::of(record, worker, &seat.upstream.worker_id);
-        let ended = new.ends_the_run_of(&seat.facts);
-        let before = std::mem::replace(&mut seat.facts, new);
-        self.rename(index, record, worker);
+        let ended = told.facts.ends_the_run_of(&seat.facts);
+        let before = std::mem::replace(&mut seat.facts, told.facts);
+        self.rename(index, record, told.worker, &told.models);
         if ended {
             self.end_run(index, now);
         }
@@ -182,17 +189,22 @@ impl Ledger {
     }
 
     /// Its model or its URL changed.
-    fn rename(&mut self, index: u32, record: &HiveRecord, worker: &WorkerReport) {
+    fn rename(
+        &mut self,
+        index: u32,
+        record: &HiveRecord,
+        worker: &WorkerReport,
+        models: &BTreeSet<&str>,
+    ) {
         let Some(seat) = self.seats.get_mut(index as usize).and_then(Option::as_mut) else {
             return;
         };
-        if seat.upstream.url != worker.url.as_deref().unwrap_or_default() {
+        if seat.upstream.url != url_of(worker) {
             seat.upstream = upstream_of(record, worker);
             seat.has_url = worker.url.is_some();
         }
-        let models = model_names(worker);
         if !seat.models.iter().map(|name| &**name).eq(models.iter().copied()) {
-            self.index.rename(seat, &models);
+            self.index.rename(seat, models);
         }
     }
 
@@ -279,28 +291,12 @@ fn names(worker: &WorkerReport) -> (&str, &str) {
     (&worker.group, &worker.instance)
 }
 
-fn same_workers(old: &[WorkerReport], new: &[WorkerReport]) -> bool {
-    old.len() == new.len() && old.iter().zip(new).all(|(a, b)| names(a) == names(b))
-}
-
-/// Whether anything that the placement looks at is another than it was. One that tells its load is
-/// always looked at, since what of it is ours changes here.
-fn differs(old: &WorkerReport, new: &WorkerReport) -> bool {
-    let key = |w: &WorkerReport| {
-        (w.state, w.pid, w.restarts, w.idle, w.slots, w.vram_mb, w.total_vram_mb, w.kv_cache_pct)
-    };
-    key(old) != key(new)
-        || new.requests_running.or(new.requests_waiting).is_some()
-        || old.requests_running.or(old.requests_waiting).is_some()
-        || old.gpu_util_pct.to_bits() != new.gpu_util_pct.to_bits()
-        || old.gpus != new.gpus
-        || old.model != new.model
-        || old.model_aliases != new.model_aliases
-        || old.url != new.url
+/// Where it serves.
+fn url_of(worker: &WorkerReport) -> &str {
+    worker.url.as_deref().unwrap_or_default().trim_end_matches('/')
 }
 
 fn upstream_of(record: &HiveRecord, worker: &WorkerReport) -> Arc<Upstream> {
-    let worker_id = format!("{}/{}/{}", record.id, worker.group, worker.instance);
-    let url = worker.url.as_deref().unwrap_or_default().trim_end_matches('/').to_owned();
+    let (worker_id, url) = (worker_id(record, worker), url_of(worker).to_owned());
     Arc::new(Upstream { worker_id, url })
 }

@@ -3,7 +3,11 @@
 use super::*;
 use crate::actors::{
     fleet::fixtures::{heartbeat, worker},
-    placement::{AdmissionRefusal, InferenceAsk, ScheduleRefusal, SlotOf},
+    placement::{
+        AdmissionRefusal, InferenceAsk, ScheduleRefusal, SlotOf,
+        machine::Machine,
+        news::{Changed, Told},
+    },
 };
 use crate::contract::{GpuShare, GpuStats, NodeStats, ScheduleRequest, WorkerReport};
 use proptest::prelude::*;
@@ -33,8 +37,10 @@ fn tell_with(
     let mut beat = heartbeat(hive, workers);
     beat.node = node;
     let record = Arc::new(HiveRecord::new(hive.into(), beat, now).0);
-    let positions = ledger.begin_observing(&record, now);
-    ledger.observe_workers(&record, &positions, now);
+    let changed = Changed::between(ledger.record_of(hive).as_deref(), &record);
+    let machine = Machine::of(&record.node);
+    let positions = ledger.begin_observing(&record, &machine, changed, now);
+    ledger.observe_workers(&record, Told::at(&positions, &record, &machine), now);
 }
 
 fn ledger() -> (Ledger, Instant) {
