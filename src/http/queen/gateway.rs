@@ -6,13 +6,13 @@
 
 mod answer;
 mod body;
-mod clients;
+mod connection;
 mod errors;
 mod exchange;
-mod head;
 mod headers;
 mod model;
-mod worker_io;
+mod pool;
+mod target;
 
 pub use body::GATEWAY_BODY;
 
@@ -28,8 +28,8 @@ use crate::{
 };
 use actix_web::{HttpRequest, HttpResponse, web};
 use answer::Held;
-use clients::Clients;
 use exchange::Exchange;
+use pool::Pool;
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
 
@@ -64,7 +64,7 @@ impl Default for GatewayConfig {
 /// Adds the gateway's routes. Called on each server thread, which has connections of its own to workers.
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config
-        .app_data(web::Data::new(Clients::new()))
+        .app_data(web::Data::new(Pool::new()))
         .service(get("/v1/models", models))
         .service(post("/v1/chat/completions", infer))
         .service(post("/v1/completions", infer))
@@ -73,7 +73,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 
 async fn infer(
     state: web::Data<QueenState>,
-    clients: web::Data<Clients>,
+    pool: web::Data<Pool>,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, HttpError> {
@@ -87,7 +87,7 @@ async fn infer(
     let exchange = Exchange {
         placement: &state.placement,
         config: state.gateway,
-        clients: &clients,
+        pool: &pool,
         request: &request,
         body: &body,
     };

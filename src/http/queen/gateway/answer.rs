@@ -3,7 +3,10 @@
 //! It holds the worker's slot. However it ends, at its end, by an error, or dropped since the client has
 //! gone, the slot is free again and the worker's connection closed or kept for the next request.
 
-use super::headers;
+use super::{
+    headers,
+    pool::{WorkerAnswer, WorkerBody},
+};
 use crate::{
     actors::{placement::Upstream, registry::Load},
     http::{in_flight::InFlight, peer::Peer},
@@ -17,9 +20,7 @@ use actix_web::{
         header::{self, HeaderMap, HeaderName, HeaderValue},
     },
 };
-use awc::ClientResponse;
 use bytes::Bytes;
-use futures_util::Stream as _;
 use std::{
     future::Future as _,
     pin::Pin,
@@ -44,19 +45,20 @@ pub(super) struct Held<S> {
 
 /// The worker's answer as the client's.
 pub(super) fn pass_on<S: Unpin + 'static>(
-    answer: ClientResponse,
+    answer: WorkerAnswer,
     held: Held<S>,
     idle: Duration,
 ) -> HttpResponse {
-    let (status, size) = (answer.status(), size_of(answer.status(), answer.headers()));
+    let WorkerAnswer { head, body } = answer;
+    let (status, size) = (head.status, size_of(head.status, &head.headers));
     let worker = HeaderValue::from_str(&held.upstream.worker_id);
-    let mut headers = HeaderMap::with_capacity(answer.headers().len() + 1);
-    headers::pass_response(answer.headers(), &mut headers);
+    let mut headers = HeaderMap::with_capacity(head.headers.len() + 1);
+    headers::pass_response(&head.headers, &mut headers);
     if let Ok(worker) = worker {
         headers.insert(WORKER, worker);
     }
     let body =
-        Answer { open: Some(Open { answer, held }), broken: None, size, idle: Idle::new(idle) };
+        Answer { open: Some(Open { body, held }), broken: None, size, idle: Idle::new(idle) };
     let mut response = HttpResponse::with_body(status, body).map_into_boxed_body();
     *response.headers_mut() = headers;
     response
@@ -85,7 +87,7 @@ pub(super) enum Broken {
 }
 
 struct Open<S> {
-    answer: ClientResponse,
+    body: WorkerBody,
     held: Held<S>,
 }
 
@@ -138,7 +140,7 @@ impl<S: Unpin> MessageBody for Answer<S> {
             return Poll::Ready(Some(Err(why)));
         }
         let Some(open) = &mut this.open else { return Poll::Ready(None) };
-        match Pin::new(&mut open.answer).poll_next(cx) {
+        match open.body.poll_next(cx) {
             Poll::Ready(Some(Ok(bytes))) => {
                 this.idle.touch();
                 return Poll::Ready(Some(Ok(bytes)));

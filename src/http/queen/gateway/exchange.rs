@@ -2,36 +2,30 @@
 
 use super::{
     GatewayConfig,
-    clients::{Clients, Failure, judge},
+    connection::Failure,
     errors, headers,
+    pool::{Pool, WorkerAnswer},
+    target::Target,
 };
 use crate::{
     actors::placement::{Admission, AdmissionRefusal, Booking, InferenceAsk, Placement},
     http::error::HttpError,
 };
-use actix_web::{
-    HttpRequest,
-    body::{BodySize, MessageBody},
-};
-use awc::{Client, ClientResponse, error::SendRequestError};
-use bytes::Bytes;
-use std::{
-    convert::Infallible,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use actix_web::HttpRequest;
+use bytes::{Bytes, BytesMut};
+use std::io;
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// Workers that one request is offered to.
 const TRIES: usize = 16;
-/// Bytes of a body that are copied for sending at once.
-const PIECE: usize = 64 << 10;
+/// Room for the head of a request, bytes; a longer one makes more.
+const HEAD: usize = 1 << 10;
 
 /// What one request's tries have in common.
 pub(super) struct Exchange<'a> {
     pub(super) placement: &'a Placement,
     pub(super) config: GatewayConfig,
-    pub(super) clients: &'a Clients,
+    pub(super) pool: &'a Pool,
     pub(super) request: &'a HttpRequest,
     /// Kept until an answer begins.
     pub(super) body: &'a Bytes,
@@ -39,7 +33,7 @@ pub(super) struct Exchange<'a> {
 
 enum NoAnswer {
     /// The next worker may be asked.
-    Refused(SendRequestError),
+    Refused(Failure),
     /// The client is told.
     Final(HttpError),
 }
@@ -49,7 +43,7 @@ impl Exchange<'_> {
     pub(super) async fn run(
         &self,
         mut ask: InferenceAsk<'_>,
-    ) -> Result<(Booking, ClientResponse), HttpError> {
+    ) -> Result<(Booking, WorkerAnswer), HttpError> {
         let (mut refused_by, mut queued_until) = (Vec::new(), None);
         for _ in 0..TRIES {
             let ask_again = InferenceAsk { refused_by: &refused_by, ..ask };
@@ -61,7 +55,8 @@ impl Exchange<'_> {
                 }
                 Err(NoAnswer::Final(error)) => return Err(error),
                 Err(NoAnswer::Refused(error)) => {
-                    tracing::debug!(worker = booking.upstream().worker_id, %error, "worker refuses");
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    tracing::debug!(worker = booking.upstream().worker_id, %error, cause, "worker refuses");
                     refused_by.push(booking.key());
                     booking.refused();
                     // It was for the worker that has refused.
@@ -89,66 +84,49 @@ impl Exchange<'_> {
         }
     }
 
-    async fn send(&self, booking: &Booking) -> Result<ClientResponse, NoAnswer> {
+    async fn send(&self, booking: &Booking) -> Result<WorkerAnswer, NoAnswer> {
         let worker = booking.upstream();
-        let sending = async {
-            match self.ask(&self.clients.pooled(), &worker.url, false).await {
-                Err(error) if judge(&error) == Failure::Stale => {
-                    self.ask(&self.clients.fresh, &worker.url, true).await
-                }
-                done => done,
-            }
+        let Some(target) = Target::of(&worker.url) else {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "its URL is no http URL");
+            return Err(NoAnswer::Refused(Failure::Connect(error)));
         };
+        let head = self.head_for(&target);
+        let asking = self.pool.ask(target, head, self.body.clone());
         let limit = self.config.first_byte_timeout;
-        let Ok(done) = timeout(limit, sending).await else {
+        let Ok(done) = timeout(limit, asking).await else {
             return Err(NoAnswer::Final(errors::first_byte_timeout(&worker.worker_id, limit)));
         };
         match done {
-            Ok(answer) if answer.status().is_informational() => {
-                let why = format!("status {}", answer.status());
+            Ok(answer) if answer.head.status.is_informational() => {
+                let why = format!("status {}", answer.head.status);
                 Err(NoAnswer::Final(errors::bad_answer(&worker.worker_id, why)))
             }
             Ok(answer) => Ok(answer),
-            Err(error) if judge(&error) == Failure::Bad => {
+            Err(error @ (Failure::Cut | Failure::Unreadable(_))) => {
                 Err(NoAnswer::Final(errors::bad_answer(&worker.worker_id, error)))
             }
             Err(error) => Err(NoAnswer::Refused(error)),
         }
     }
 
-    async fn ask(
-        &self,
-        client: &Client,
-        url: &str,
-        once: bool,
-    ) -> Result<ClientResponse, SendRequestError> {
+    /// The request's head as the worker gets it.
+    fn head_for(&self, target: &Target) -> Bytes {
         // As it came: what is encoded stays encoded.
         let path = self.request.uri().path_and_query().map_or("/", |path| path.as_str());
-        let mut request = client.post([url, path].concat());
-        headers::pass_request(self.request.headers(), request.headers_mut());
-        if once {
-            request = request.force_close();
-        }
-        request.send_body(Pieces(self.body.clone())).await
-    }
-}
-
-/// A body whose copy on its way is never whole.
-struct Pieces(Bytes);
-
-impl MessageBody for Pieces {
-    type Error = Infallible;
-
-    fn size(&self) -> BodySize {
-        BodySize::Sized(self.0.len() as u64)
-    }
-
-    fn poll_next(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Infallible>>> {
-        let rest = &mut self.get_mut().0;
-        let piece = rest.split_to(rest.len().min(PIECE));
-        Poll::Ready((!piece.is_empty()).then_some(Ok(piece)))
+        let length = self.body.len().to_string();
+        let mut head = BytesMut::with_capacity(HEAD);
+        let mut write = |parts: &[&[u8]]| {
+            for part in parts {
+                head.extend_from_slice(part);
+            }
+        };
+        write(&[b"POST ", target.prefix.as_bytes(), path.as_bytes(), b" HTTP/1.1\r\n"]);
+        write(&[b"host: ", target.authority.as_bytes(), b"\r\n"]);
+        write(&[b"content-length: ", length.as_bytes(), b"\r\n"]);
+        headers::pass_request(self.request.headers(), |name, value| {
+            write(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
+        });
+        write(&[b"\r\n"]);
+        head.freeze()
     }
 }

@@ -14,15 +14,15 @@ const VIA: HeaderValue = HeaderValue::from_static("1.1 rbee");
 /// The longest session or reservation, bytes.
 const NAME_BYTES: usize = 256;
 
-/// Appends to `to` what of a client's request goes to the worker, and `via`.
-pub(super) fn pass_request(from: &HeaderMap, to: &mut HeaderMap) {
+/// What of a client's request goes to the worker, and `via`.
+pub(super) fn pass_request(from: &HeaderMap, mut to: impl FnMut(&HeaderName, &HeaderValue)) {
     let named = connection_options(from);
     for (name, value) in from {
         if !(of_connection(name) || kept_from_worker(name) || is_named(&named, name)) {
-            to.append(name.clone(), value.clone());
+            to(name, value);
         }
     }
-    to.append(header::VIA, VIA);
+    to(&header::VIA, &VIA);
 }
 
 /// Appends to `to` what of a worker's answer goes to the client; its length goes with the body.
@@ -110,6 +110,10 @@ mod tests {
         map
     }
 
+    fn to_worker(from: &HeaderMap, to: &mut HeaderMap) {
+        pass_request(from, |name, value| to.append(name.clone(), value.clone()));
+    }
+
     fn passed(pairs: &[(&str, &str)], pass: fn(&HeaderMap, &mut HeaderMap)) -> Vec<String> {
         let mut to = HeaderMap::new();
         pass(&map(pairs), &mut to);
@@ -143,7 +147,7 @@ mod tests {
                 ("x-own", "1"),
                 ("x-own", "2"),
             ],
-            pass_request,
+            to_worker,
         );
         let want = [
             "accept: text/event-stream",
@@ -209,7 +213,7 @@ mod tests {
             let named = name.to_ascii_uppercase();
             let pairs = [("connection", named.as_str()), (name.as_str(), value.as_str())];
             prop_assert!(passed(&pairs, pass_response).is_empty());
-            prop_assert_eq!(passed(&pairs, pass_request), ["via: 1.1 rbee"]);
+            prop_assert_eq!(passed(&pairs, to_worker), ["via: 1.1 rbee"]);
         }
 
         #[test]

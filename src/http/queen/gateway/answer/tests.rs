@@ -3,7 +3,10 @@
 use super::*;
 use crate::{
     actors::registry::Intake,
-    http::{queen::gateway::clients::Clients, socket},
+    http::{
+        queen::gateway::{pool::Pool, target::Target},
+        socket,
+    },
 };
 use actix_web::{App, HttpRequest, HttpServer, web};
 use std::{
@@ -44,12 +47,13 @@ async fn site(said: &'static str, stays: bool, idle: Duration) -> Site {
     let gateway = listener.local_addr().unwrap();
     let counted = Arc::clone(&slots);
     let server = HttpServer::new(move || {
-        let (url, slots, clients) =
-            (url.clone(), Arc::clone(&counted), web::Data::new(Clients::new()));
+        let (url, slots, pool) = (url.clone(), Arc::clone(&counted), Pool::new());
         App::new().default_service(web::to(move |request: HttpRequest| {
-            let (url, slots, clients) = (url.clone(), Arc::clone(&slots), clients.clone());
+            let (url, slots, pool) = (url.clone(), Arc::clone(&slots), pool.clone());
             async move {
-                let answer = clients.pooled().post(&url).send_body("ping").await.unwrap();
+                let head = Bytes::from_static(b"POST / HTTP/1.1\r\ncontent-length: 4\r\n\r\n");
+                let asked = pool.ask(Target::of(&url).unwrap(), head, "ping".into());
+                let answer = asked.await.unwrap();
                 slots.fetch_add(1, Ordering::SeqCst);
                 let upstream = Upstream { worker_id: "h/g/1".into(), url };
                 let held = Held {
