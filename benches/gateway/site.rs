@@ -2,6 +2,10 @@
 //! ended when dropped.
 
 use super::client;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use std::{
     fs,
     io::{Read as _, Write as _},
@@ -22,7 +26,7 @@ const HEARTBEAT: Duration = Duration::from_millis(500);
 /// How long a process may take until it listens.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A process that listens on a port.
+/// A process, and those that it forks, which listens on a port.
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
@@ -40,32 +44,55 @@ impl Server {
         server
     }
 
+    /// The process and its children.
+    fn pids(&self) -> Vec<u32> {
+        let own = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap();
+        let children = children.split_whitespace().map(|pid| pid.parse().unwrap());
+        children.chain([own]).collect()
+    }
+
     /// Whether it runs on the processor with this number alone, from now on.
     pub(crate) fn pin(&self, cpu: &str) -> bool {
-        pin(self.child.id(), cpu)
+        self.pids().into_iter().all(|pid| pin(pid, cpu))
     }
 
     /// Time on a processor of all its threads.
     pub(crate) fn cpu(&self) -> Duration {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
-        // schedstat: ns on a processor, ns waiting for one, number of turns.
-        let of_task = |path: &Path| {
-            let text = fs::read_to_string(path.join("schedstat")).ok()?;
-            text.split(' ').next()?.parse::<u64>().ok()
-        };
-        Duration::from_nanos(tasks.filter_map(|task| of_task(&task.ok()?.path())).sum())
+        self.pids().into_iter().map(cpu_of).sum()
     }
 
     /// Resident memory, KiB.
     pub(crate) fn rss_kib(&self) -> i64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.split_whitespace().next().unwrap().parse().unwrap()
+        self.pids().into_iter().map(rss_kib_of).sum()
     }
+}
+
+fn cpu_of(pid: u32) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    // schedstat: ns on a processor, ns waiting for one, number of turns.
+    let of_task = |path: &Path| {
+        let text = fs::read_to_string(path.join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    };
+    Duration::from_nanos(tasks.filter_map(|task| of_task(&task.ok()?.path())).sum())
+}
+
+fn rss_kib_of(pid: u32) -> i64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // Asked to end, a process takes those along that it forked.
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        let _ = kill(pid, Signal::SIGTERM);
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE && matches!(self.child.try_wait(), Ok(None)) {
+            sleep(Duration::from_millis(10));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -188,7 +215,7 @@ fn nginx_config(directory: &Path, workers: &[SocketAddr], addresses: &[SocketAdd
         .map(|kind| format!("{kind}_temp_path {}/{kind};\n", directory.display()))
         .concat();
     format!(
-        "daemon off; master_process off; worker_processes 1;
+        "daemon off; worker_processes auto;
          pid {}/nginx.pid;
          events {{ worker_connections 4096; }}
          http {{
