@@ -139,8 +139,3 @@ impl Handler<StoreHeartbeat> for RegistryActor {
         Ok(outcome)
     }
 }
-
-/// The queen's clock, RFC 3339 with milliseconds.
-pub(crate) fn timestamp() -> String {
-    format!("{:.3}", jiff::Timestamp::now())
-}

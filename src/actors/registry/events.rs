@@ -61,7 +61,7 @@ pub(super) fn hive_event(hive_id: &str, standing: Option<Freshness>) -> StreamLi
             Some(Freshness::Down) => StreamLifecycleKind::HiveDown,
             None => StreamLifecycleKind::HiveEvicted,
         },
-        timestamp: super::timestamp(),
+        timestamp: crate::actors::timestamp(),
         hive_id: hive_id.to_owned(),
         worker_id: None,
         group: None,

@@ -156,7 +156,7 @@ impl RegistryReader {
             hives_available: healthy().count(),
             worker_ids,
             hive_ids: records.iter().map(|(record, _)| record.id.to_string()).collect(),
-            timestamp: super::timestamp(),
+            timestamp: crate::actors::timestamp(),
         }
     }
 

@@ -210,7 +210,7 @@ impl Hub {
     fn encode_snapshot(&self, hive: Option<&str>, now: Instant) -> Bytes {
         let known = || self.view.values().filter(|(r, _)| hive.is_none_or(|hive| *r.id == *hive));
         let snapshot = Snapshot {
-            timestamp: crate::actors::registry::timestamp(),
+            timestamp: crate::actors::timestamp(),
             hives: known().map(|(record, freshness)| record.view(*freshness, now)).collect(),
             workers: known()
                 .flat_map(|(record, freshness)| {
