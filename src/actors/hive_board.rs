@@ -1,10 +1,14 @@
 //! What a hive knows of its workers, for whoever reads: the API and the heartbeat.
 //!
-//! Three writers, each with its own part of an entry: the spawner says what a worker is, its monitor
-//! what it uses, its engine's page how busy it is. Figures and load count only for the run that they
-//! were taken of.
+//! Each writer has its own part of it: the spawner says what a worker is, its monitor what it uses, its
+//! engine's page how busy it is; the machine's figures are the node monitor's, its GPUs the GPU sampler's.
+//! Figures and load count only for the run that they were taken of.
 
-use super::{engine_load::EngineLoad, rates::Figures};
+use super::{
+    engine_load::EngineLoad,
+    gpu_sampler::{GpuView, WorkerGpus},
+    rates::Figures,
+};
 use crate::{
     contract::{
         ExitRecord, GpuSource, Isolation, NodeStats, WorkerReport, WorkerSpec, WorkerState,
@@ -15,7 +19,7 @@ use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use std::{
     fmt,
-    sync::Arc,
+    sync::{Arc, Condvar, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -117,6 +121,8 @@ impl Entry {
 pub struct HiveBoard {
     workers: DashMap<WorkerName, Entry>,
     node: ArcSwap<NodeStats>,
+    gpus: ArcSwap<GpuView>,
+    gpus_told: (Mutex<bool>, Condvar),
 }
 
 impl HiveBoard {
@@ -168,28 +174,53 @@ impl HiveBoard {
         entry.and_then(|e| e.sample.as_ref().map(|sample| sample.peak_rss_mb)).unwrap_or(0)
     }
 
-    /// The machine's figures.
+    /// The machine's figures, without its GPUs.
     pub fn set_node(&self, node: NodeStats) {
         self.node.store(Arc::new(node));
     }
 
-    /// The machine's figures.
-    pub fn node(&self) -> Arc<NodeStats> {
-        self.node.load_full()
+    /// The machine's figures, with its GPUs.
+    pub fn node(&self) -> NodeStats {
+        let gpus = self.gpus();
+        let age = gpus.taken().map(|taken| millis(taken.elapsed()));
+        NodeStats {
+            gpus: gpus.stats().to_vec(),
+            gpu_source: Some(gpus.source()),
+            gpu_age_ms: age,
+            ..(**self.node.load()).clone()
+        }
+    }
+
+    /// What the machine's GPUs do.
+    pub fn set_gpus(&self, gpus: GpuView) {
+        self.gpus.store(Arc::new(gpus));
+        *self.gpus_told.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.gpus_told.1.notify_all();
+    }
+
+    /// What the machine's GPUs do.
+    pub fn gpus(&self) -> Arc<GpuView> {
+        self.gpus.load_full()
+    }
+
+    /// Likewise, once somebody has said so, or could not for as long as `patience`. Blocks.
+    pub fn gpus_once_told(&self, patience: Duration) -> Arc<GpuView> {
+        let told = self.gpus_told.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.gpus_told.1.wait_timeout_while(told, patience, |told| !*told));
+        self.gpus()
     }
 
     /// One worker, with its spec.
     pub fn get(&self, name: &WorkerName) -> Option<(WorkerReport, Option<Arc<WorkerSpec>>)> {
-        let source = self.node.load().gpu_source;
         let entry = self.workers.get(name)?;
-        Some((report(name, &entry, source, true), entry.status.spec.clone()))
+        Some((report(name, &entry, &self.gpus.load(), true), entry.status.spec.clone()))
     }
 
     /// All workers, by name. `log_tails`: with the last lines of their last exit, which a heartbeat
     /// leaves out: they went with the event.
     pub fn reports(&self, log_tails: bool) -> Vec<WorkerReport> {
-        let source = self.node.load().gpu_source;
-        let each = self.workers.iter().map(|e| report(e.key(), e.value(), source, log_tails));
+        let gpus = self.gpus.load();
+        let each = self.workers.iter().map(|e| report(e.key(), e.value(), &gpus, log_tails));
         let mut reports: Vec<_> = each.collect();
         reports.sort_unstable_by(|a, b| (&a.group, &a.instance).cmp(&(&b.group, &b.instance)));
         reports
@@ -203,22 +234,18 @@ impl HiveBoard {
     }
 }
 
-fn report(
-    name: &WorkerName,
-    entry: &Entry,
-    gpu_source: Option<GpuSource>,
-    log_tail: bool,
-) -> WorkerReport {
+fn report(name: &WorkerName, entry: &Entry, gpus: &GpuView, log_tail: bool) -> WorkerReport {
     let status = &*entry.status;
     let spec = status.spec.as_deref();
     let figures = entry.sample.as_ref().map(|s| s.figures.clone()).unwrap_or_default();
     let load = entry.load(Instant::now());
     let pid = status.main.map(|main| main.pid);
-    let idle = pid.and_then(|_| idle(&figures, gpu_source));
     let pids = match (pid, figures.pids.is_empty()) {
         (Some(pid), true) => vec![pid],
-        _ => figures.pids,
+        _ => figures.pids.clone(),
     };
+    let on_gpus = gpus.of_worker(&pids, spec.map_or(&[], |spec| &spec.gpus));
+    let idle = pid.and_then(|_| idle(&figures, gpus.source(), &on_gpus));
     let pids = bounded(pids);
     WorkerReport {
         hive_id: None,
@@ -233,10 +260,10 @@ fn report(
         io_r_mb_s: figures.io_r_mb_s,
         io_w_mb_s: figures.io_w_mb_s,
         uptime_s: status.main.map_or(0, |main| main.uptime().as_secs()),
-        gpu_util_pct: 0.0,
-        vram_mb: 0,
-        total_vram_mb: None,
-        gpus: Vec::new(),
+        gpu_util_pct: on_gpus.util_pct,
+        vram_mb: on_gpus.vram_mb,
+        total_vram_mb: on_gpus.total_vram_mb,
+        gpus: on_gpus.shares,
         model: status.model.clone(),
         model_aliases: status.model_aliases.clone(),
         requests_running: load.running,
@@ -276,11 +303,16 @@ fn exit_for(exit: &ExitRecord, log_tail: bool) -> ExitRecord {
     }
 }
 
-/// Unknown where a GPU does not answer, and before there is a rate to judge by.
-fn idle(figures: &Figures, gpu_source: Option<GpuSource>) -> Option<bool> {
-    match gpu_source {
-        Some(GpuSource::None) if figures.has_rates => Some(figures.cpu_pct < IDLE_BELOW_CPU_PCT),
-        _ => None,
+/// By its GPUs where there are any, by the processor where there are none. Unknown where a GPU does not
+/// answer, and before its tree is known and there is a rate to judge by.
+fn idle(figures: &Figures, source: GpuSource, on_gpus: &WorkerGpus) -> Option<bool> {
+    if !figures.has_rates || !on_gpus.known {
+        return None;
+    }
+    match source {
+        GpuSource::None => Some(figures.cpu_pct < IDLE_BELOW_CPU_PCT),
+        GpuSource::Nvml | GpuSource::NvidiaSmi => Some(on_gpus.util_pct == 0.0),
+        GpuSource::Unknown => None,
     }
 }
 
@@ -371,15 +403,25 @@ mod tests {
     #[test]
     fn idle_is_judged_only_where_it_can_be() {
         let (board, name) = (HiveBoard::default(), WorkerName::new("a", "b"));
-        let idle = |source, figures: Figures| {
-            board.set_node(NodeStats { gpu_source: source, ..NodeStats::default() });
+        let idle = |gpus, figures: Figures| {
+            board.set_gpus(gpus);
             board.set_status(&name, status(1, Some(10)));
             board.publish(&name, 1, figures);
             board.get(&name).unwrap().0.idle
         };
-        assert_eq!(idle(Some(GpuSource::None), busy(4.9, 1)), Some(true));
-        assert_eq!(idle(Some(GpuSource::None), busy(5.0, 1)), Some(false));
-        assert_eq!(idle(Some(GpuSource::None), Figures::default()), None);
-        assert_eq!(idle(Some(GpuSource::Unknown), busy(0.0, 1)), None);
+        assert_eq!(idle(GpuView::without_gpu(), busy(4.9, 1)), Some(true));
+        assert_eq!(idle(GpuView::without_gpu(), busy(5.0, 1)), Some(false));
+        assert_eq!(idle(GpuView::without_gpu(), Figures::default()), None);
+        assert_eq!(idle(GpuView::unasked(), busy(0.0, 1)), None);
+    }
+
+    #[test]
+    fn where_there_is_a_gpu_the_gpu_decides() {
+        let on_gpus = |util_pct, known| WorkerGpus { util_pct, known, ..WorkerGpus::default() };
+        let figures = busy(99.0, 1);
+        assert_eq!(idle(&figures, GpuSource::Nvml, &on_gpus(0.0, true)), Some(true));
+        assert_eq!(idle(&figures, GpuSource::NvidiaSmi, &on_gpus(0.5, true)), Some(false));
+        assert_eq!(idle(&figures, GpuSource::Nvml, &on_gpus(0.0, false)), None);
+        assert_eq!(idle(&Figures::default(), GpuSource::Nvml, &on_gpus(0.0, true)), None);
     }
 }

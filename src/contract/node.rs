@@ -68,6 +68,9 @@ pub struct NodeStats {
     pub gpus: Vec<GpuStats>,
     /// Who tells; `None` from a program that does not say.
     pub gpu_source: Option<GpuSource>,
+    /// How long ago the GPU figures were read; `None` where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_age_ms: Option<u64>,
     /// What the hive itself costs.
     pub rbee: SelfStats,
 }
