@@ -51,20 +51,36 @@ pub struct GpuSampler {
     /// Why the last probe failed, or another source had to do.
     reason: Option<String>,
     told: Option<Source>,
+    next_tick: Option<SpawnHandle>,
 }
 
 impl GpuSampler {
     /// Puts what it learns on `board`.
     pub fn new(config: GpuSamplerConfig, board: Arc<HiveBoard>) -> Self {
         let watch = Watch::new(config.timeout);
-        Self { config, board, prober: None, watch, next: None, reason: None, told: None }
+        Self {
+            config,
+            board,
+            prober: None,
+            watch,
+            next: None,
+            reason: None,
+            told: None,
+            next_tick: None,
+        }
     }
 
     fn tick(&mut self, ctx: &mut Context<Self>) {
         self.raise(Event::Tick, ctx);
+        self.arm_tick(ctx);
+    }
+
+    fn arm_tick(&mut self, ctx: &mut Context<Self>) {
         let absent = self.told == Some(Source::None);
         let wait = if absent { self.config.interval.max(LOOK_AGAIN) } else { self.config.interval };
-        ctx.run_later(wait, Self::tick);
+        if let Some(before) = self.next_tick.replace(ctx.run_later(wait, Self::tick)) {
+            ctx.cancel_future(before);
+        }
     }
 
     fn raise(&mut self, event: Event, ctx: &mut Context<Self>) {
@@ -78,12 +94,12 @@ impl GpuSampler {
                 }
                 Effect::Tell => {
                     if let Some(view) = self.next.take() {
-                        self.tell(view);
+                        self.tell(view, ctx);
                     }
                 }
                 Effect::GiveUp => {
                     let view = self.board.gpus().given_up();
-                    self.tell(view);
+                    self.tell(view, ctx);
                 }
                 Effect::StartProber => self.prober = None,
             }
@@ -107,26 +123,30 @@ impl GpuSampler {
     }
 
     /// A change of who tells is logged, each such change once.
-    fn tell(&mut self, view: GpuView) {
-        let (source, gpus) = (view.source(), view.stats().len());
-        let reason = self.reason.take().unwrap_or_else(|| "no answer".into());
-        if self.told.replace(source) != Some(source) {
-            match source {
-                Source::None => tracing::info!("this machine has no GPU"),
-                Source::Nvml => tracing::info!(source = "nvml", gpus, "GPUs are sampled"),
-                Source::NvidiaSmi => {
-                    tracing::warn!(source = "nvidia-smi", gpus, reason, "GPUs are sampled");
-                }
-                Source::Unknown => {
-                    tracing::warn!(
-                        gpus,
-                        reason,
-                        "what GPUs do is not known: nobody counts as idle"
-                    );
-                }
-            }
+    fn tell(&mut self, view: GpuView, ctx: &mut Context<Self>) {
+        let (source, reason) = (view.source(), self.reason.take());
+        let before = self.told.replace(source);
+        if before != Some(source) {
+            log_change(&view, &reason.unwrap_or_else(|| "no answer".into()));
         }
         self.board.set_gpus(view);
+        if before == Some(Source::None) && source != Source::None {
+            self.arm_tick(ctx);
+        }
+    }
+}
+
+fn log_change(view: &GpuView, reason: &str) {
+    let gpus = view.stats().len();
+    match view.source() {
+        Source::None => tracing::info!("this machine has no GPU"),
+        Source::Nvml => tracing::info!(source = "nvml", gpus, "GPUs are sampled"),
+        Source::NvidiaSmi => {
+            tracing::warn!(source = "nvidia-smi", gpus, reason, "GPUs are sampled");
+        }
+        Source::Unknown => {
+            tracing::warn!(gpus, reason, "what GPUs do is not known: nobody counts as idle");
+        }
     }
 }
 
