@@ -2,7 +2,7 @@
 
 use crate::support::{Gpus, Site, eventually, node_when, pids, secs, tree_of_three};
 use serde_json::{Value, json};
-use std::path::Path;
+use std::{path::Path, process::Command};
 
 const TWO: &str = "gpu GPU-aaaaaaaa NVIDIA_A100 40000 9000 60 45 98500\n\
                    gpu GPU-bbbbbbbb NVIDIA_A100 80000 4000 40 50 120000\n";
@@ -180,4 +180,17 @@ async fn a_source_that_is_off_is_not_asked() {
     let devices = hive.hive().get("/capabilities").await.expect(200)["devices"].clone();
     assert_eq!(devices.as_array().unwrap().len(), 1);
     assert!(crate::support::proc::threads_named(hive.pid(), "gpu-probe").is_empty());
+}
+
+#[test]
+fn the_check_on_real_gpus_says_so_where_there_are_none() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/gpu-check");
+    let which = ["-c", "import sys; print(sys.executable)"];
+    let found = Command::new("python3").args(which).output().expect("python3 is installed");
+    let python = String::from_utf8(found.stdout).unwrap();
+    // Without a PATH to look in there is no nvidia-smi, whatever machine this is.
+    let output = Command::new(python.trim()).arg(script).env("PATH", "/nowhere").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(77), "{said}");
+    assert!(said.contains("Nothing was checked"), "{said}");
 }

@@ -1,6 +1,7 @@
 //! GPUs and drivers that break: what is known is told, what is not is never taken for idle.
 
 use crate::support::{Gpus, Site, eventually, ms, node_when, pids, proc, secs, tree_of_three};
+use nix::{sys::stat::Mode, unistd::mkfifo};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -196,4 +197,43 @@ async fn whoever_is_on_a_lost_gpu_is_not_idle() {
     let worker = hive.hive().worker_when("g/one", secs(5), |worker| worker["idle"].is_null()).await;
     assert_eq!(worker["gpus"][0]["uuid"], "GPU-aaaaaaaa", "it is still on it");
     assert_eq!(hive.hive().worker("g/two").await["idle"], true);
+}
+
+#[actix_web::test]
+async fn a_fatal_xid_stays_when_the_library_was_away() {
+    let site = Site::new();
+    let gpus = Gpus::new(&site, ONE);
+    let (queen, _hive) = gpus.both(json!([])).await;
+    node_when(queen.queen(), |node| node["gpus"][0]["health"] == "ok").await;
+    gpus.say(&format!("{ONE}xid 0 79\n"));
+    let ill = |node: &Value| node["gpus"][0]["health"] == "fatal error: Xid 79";
+    node_when(queen.queen(), ill).await;
+    gpus.say("library fail\n");
+    let node = node_when(queen.queen(), |node| node["gpu_source"] == "unknown").await;
+    assert!(ill(&node), "{node}");
+    gpus.say(ONE);
+    let node = node_when(queen.queen(), |node| node["gpu_source"] == "nvml").await;
+    assert!(ill(&node), "{node}");
+}
+
+#[actix_web::test]
+async fn what_is_no_library_is_told_and_waited_for_by_nobody() {
+    for make in ["fifo", "text"] {
+        let site = Site::new();
+        let gpus = Gpus::new(&site, ONE);
+        let path = site.path("no-library");
+        match make {
+            "fifo" => mkfifo(&path, Mode::S_IRWXU).unwrap(),
+            _ => std::fs::write(&path, "not a library").unwrap(),
+        }
+        let queen = site.start("queen", &site.queen_config()).await;
+        let mut config = gpus.hive_config(Some(queen.queen().url()));
+        config["hive"]["gpu"]["nvml_path"] = json!(path);
+        config["hive"]["workers"] = json!([tree_of_three("one")]);
+        let hive = site.start("hive", &config).await;
+        node_when(queen.queen(), |node| node["gpu_source"] == "unknown").await;
+        let said = |count: usize| if count == 1 { Ok(()) } else { Err((make, count)) };
+        eventually(secs(5), async || said(hive.log_count("what GPUs do is not known"))).await;
+        assert_eq!(hive.hive().worker_in_state("g/one", "ready").await["idle"], Value::Null);
+    }
 }

@@ -10,6 +10,7 @@ use super::{GpuDevice, GpuError, GpuReading, GpuSource, HandOver, SourceKind, sh
 use health::Watchman;
 use nvml_wrapper::{Device, Nvml, enum_wrappers::device::TemperatureSensor, error::NvmlError};
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -24,6 +25,8 @@ const MIB: u64 = 1 << 20;
 pub struct NvmlLibrary {
     path: Option<PathBuf>,
     sample_counts_for: Duration,
+    /// Fatal Xids by UUID: kept when the library is opened again, for the GPU is still the same.
+    xids: HashMap<String, Option<u64>>,
 }
 
 /// What never changes of a GPU.
@@ -38,7 +41,7 @@ impl NvmlLibrary {
     /// The library at `path`, or where the loader finds it. An SM sample older than
     /// `sample_counts_for` says nothing about now.
     pub fn new(path: Option<PathBuf>, sample_counts_for: Duration) -> Self {
-        Self { path, sample_counts_for }
+        Self { path, sample_counts_for, xids: HashMap::new() }
     }
 
     fn open(&self) -> Result<Nvml, GpuError> {
@@ -79,7 +82,7 @@ impl GpuSource for NvmlLibrary {
 
     fn serve(&mut self, _: Instant, hand_over: HandOver<'_>) -> Result<(), GpuError> {
         let nvml = self.open()?;
-        let mut session = Session::new(&nvml, self.sample_counts_for);
+        let mut session = Session::new(&nvml, self.sample_counts_for, &mut self.xids);
         while hand_over(session.read()?).is_some() {}
         Ok(())
     }
@@ -91,11 +94,16 @@ struct Session<'a> {
     sample_counts_for: Duration,
     nameplates: Vec<Nameplate>,
     watchmen: Vec<Watchman<'a>>,
+    xids: &'a mut HashMap<String, Option<u64>>,
 }
 
 impl<'a> Session<'a> {
-    fn new(nvml: &'a Nvml, sample_counts_for: Duration) -> Self {
-        Self { nvml, sample_counts_for, nameplates: Vec::new(), watchmen: Vec::new() }
+    fn new(
+        nvml: &'a Nvml,
+        sample_counts_for: Duration,
+        xids: &'a mut HashMap<String, Option<u64>>,
+    ) -> Self {
+        Self { nvml, sample_counts_for, nameplates: Vec::new(), watchmen: Vec::new(), xids }
     }
 
     fn read(&mut self) -> Result<GpuReading, GpuError> {
@@ -154,9 +162,10 @@ impl<'a> Session<'a> {
         if let Some(plate) = self.nameplates.get_mut(index as usize) {
             plate.vram_total_mb = total;
         }
-        let watchman = self.watchmen.get_mut(index as usize);
-        let fault = watchman.and_then(|watchman| watchman.look(self.nvml, device));
         let Nameplate { uuid, name, .. } = self.plate(index);
+        let xid = self.xids.entry(uuid.clone()).or_default();
+        let watchman = self.watchmen.get_mut(index as usize);
+        let fault = watchman.and_then(|watchman| watchman.look(self.nvml, device, xid));
         Ok(GpuDevice {
             index,
             uuid,

@@ -21,38 +21,42 @@ const EVENTS_MAX: usize = 64;
 /// and memory errors that were corrected, contained or noted (63, 92, 94). All others need an operator.
 const NOT_FATAL: [u64; 9] = [13, 31, 43, 45, 63, 68, 92, 94, 109];
 
-/// Watches over one GPU, from one opening of the library to its close: what it once found holds so long.
+/// Watches over one GPU, from one opening of the library to its close.
 #[derive(Default)]
 pub(super) struct Watchman<'a> {
     events: Option<EventSet<'a>>,
     readings: u32,
-    fatal_xid: Option<u64>,
     memory_fault: Option<String>,
 }
 
 impl<'a> Watchman<'a> {
-    /// What is known to be wrong with it. Never waits.
-    pub(super) fn look(&mut self, nvml: &'a Nvml, device: &Device<'a>) -> Option<String> {
+    /// What is known to be wrong with it. `fatal_xid` is the last one there was, and stays. Never waits.
+    pub(super) fn look(
+        &mut self,
+        nvml: &'a Nvml,
+        device: &Device<'a>,
+        fatal_xid: &mut Option<u64>,
+    ) -> Option<String> {
         if self.readings == 0 {
             self.events = listen(nvml, device);
         }
-        self.take_events();
+        self.take_events(fatal_xid);
         if self.readings.is_multiple_of(LOOK_EVERY) {
             self.memory_fault = memory_fault(device);
         }
         self.readings = self.readings.wrapping_add(1).max(1);
-        let xid = self.fatal_xid.map(|xid| format!("fatal error: Xid {xid}"));
+        let xid = fatal_xid.map(|xid| format!("fatal error: Xid {xid}"));
         xid.or_else(|| self.memory_fault.clone())
     }
 
-    fn take_events(&mut self) {
+    fn take_events(&self, fatal_xid: &mut Option<u64>) {
         let Some(events) = &self.events else { return };
         for _ in 0..EVENTS_MAX {
             let Ok(event) = events.wait(0) else { return };
             if let Some(XidError::Value(xid)) = event.event_data
                 && !NOT_FATAL.contains(&xid)
             {
-                self.fatal_xid = Some(xid);
+                *fatal_xid = Some(xid);
             }
         }
     }
