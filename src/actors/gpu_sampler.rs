@@ -1,8 +1,8 @@
 //! Asks what the machine's GPUs do, on a tick of its own, and puts that on the board.
 //!
-//! The asking is done by a thread of its own (the [`prober`]), one probe at a time, so that a driver that
+//! The asking is done by a thread of its own (the `prober`), one probe at a time, so that a driver that
 //! hangs costs that thread and no sample of anybody. When to ask, and when not to believe the last
-//! answer any more, is decided by [`watch`]; this actor owns the timers.
+//! answer any more, is decided by `watch`; this actor owns the timers.
 
 mod choice;
 mod continuity;
@@ -191,5 +191,52 @@ impl Handler<Probed> for GpuSampler {
             Outcome::Ended => Event::ProberEnded,
         };
         self.raise(event, ctx);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        actors::supervise::start_guarded,
+        platform::gpu::{GpuDevice, GpuError, GpuReading, HandOver, SourceKind},
+    };
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Panics at its first reading, and tells one GPU at all others.
+    struct Fragile(Arc<AtomicUsize>);
+
+    impl GpuSource for Fragile {
+        fn kind(&self) -> SourceKind {
+            SourceKind::Nvml
+        }
+
+        fn serve(&mut self, _: Instant, hand_over: HandOver<'_>) -> Result<(), GpuError> {
+            assert!(self.0.fetch_add(1, Ordering::SeqCst) > 0, "the first time");
+            let processes = Some(Vec::new());
+            let device = GpuDevice { uuid: "a".into(), processes, ..GpuDevice::default() };
+            while hand_over(GpuReading { devices: vec![device.clone()] }).is_some() {}
+            Ok(())
+        }
+    }
+
+    #[actix::test]
+    async fn a_probe_thread_that_panics_is_replaced() {
+        let (board, opened) = (Arc::new(HiveBoard::default()), Arc::new(AtomicUsize::new(0)));
+        let of_source = Arc::clone(&opened);
+        let config = GpuSamplerConfig {
+            interval: Duration::from_millis(10),
+            timeout: Duration::from_secs(60),
+            sources: Box::new(move || vec![Box::new(Fragile(Arc::clone(&of_source)))]),
+            is_present: Box::new(|| true),
+        };
+        let on_board = Arc::clone(&board);
+        start_guarded(&Arbiter::current(), |_| GpuSampler::new(config, on_board), |_| {});
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while board.gpus().source() != Source::Nvml {
+            assert!(Instant::now() < deadline, "opened {opened:?} times");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(opened.load(Ordering::SeqCst), 2);
     }
 }

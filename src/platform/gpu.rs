@@ -15,6 +15,9 @@ use nvml_wrapper::error::NvmlError;
 use std::{fs, io, path::Path, time::Instant};
 use thiserror::Error;
 
+/// GPUs of one machine that are looked at.
+const DEVICES_MAX: usize = 64;
+
 /// Bytes of a GPU's name, and of its UUID, that are kept.
 const TEXT_MAX: usize = 128;
 

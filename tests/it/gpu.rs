@@ -154,6 +154,16 @@ async fn a_machine_without_a_gpu_says_so_and_judges_by_the_processor() {
 }
 
 #[actix_web::test]
+async fn a_gpu_that_is_not_for_us_costs_no_other() {
+    let site = Site::new();
+    let gpus = Gpus::new(&site, &TWO.replace(" 98500", " 98500 not-ours"));
+    let (queen, _hive) = gpus.both(json!([])).await;
+    let node = node_when(queen.queen(), |node| node["gpu_source"] == "nvml").await;
+    assert_eq!(node["gpus"].as_array().unwrap().len(), 1);
+    assert_eq!(node["gpus"][0]["uuid"], "GPU-bbbbbbbb");
+}
+
+#[actix_web::test]
 async fn capabilities_list_the_gpus() {
     let site = Site::new();
     let gpus = Gpus::new(&site, TWO);

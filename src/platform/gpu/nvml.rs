@@ -6,7 +6,7 @@
 mod health;
 mod processes;
 
-use super::{GpuDevice, GpuError, GpuReading, GpuSource, HandOver, SourceKind, shown};
+use super::{DEVICES_MAX, GpuDevice, GpuError, GpuReading, GpuSource, HandOver, SourceKind, shown};
 use health::Watchman;
 use nvml_wrapper::{Device, Nvml, enum_wrappers::device::TemperatureSensor, error::NvmlError};
 use std::{
@@ -14,9 +14,6 @@ use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
-
-/// GPUs of one machine that are looked at.
-const DEVICES_MAX: u32 = 64;
 
 const MIB: u64 = 1 << 20;
 
@@ -107,26 +104,32 @@ impl<'a> Session<'a> {
     }
 
     fn read(&mut self) -> Result<GpuReading, GpuError> {
-        let count = self.nvml.device_count().map_err(failed("count the GPUs"))?.min(DEVICES_MAX);
+        let count =
+            self.nvml.device_count().map_err(failed("count the GPUs"))?.min(DEVICES_MAX as u32);
         if count as usize != self.nameplates.len() {
             self.nameplates = vec![Nameplate::default(); count as usize];
             self.watchmen = (0..count).map(|_| Watchman::default()).collect();
         }
-        let devices = (0..count).map(|index| self.device(index)).collect::<Result<_, _>>()?;
-        Ok(GpuReading { devices })
+        let devices = (0..count).filter_map(|index| self.device(index).transpose());
+        Ok(GpuReading { devices: devices.collect::<Result<_, _>>()? })
     }
 
-    fn device(&mut self, index: u32) -> Result<GpuDevice, GpuError> {
+    /// `None`: it is there, but not for us.
+    fn device(&mut self, index: u32) -> Result<Option<GpuDevice>, GpuError> {
         let read = self.nvml.device_by_index(index).and_then(|device| {
             self.identify(index, &device)?;
             self.measure(index, &device)
         });
-        match read {
-            Ok(device) => Ok(device),
-            Err(NvmlError::GpuLost) => Ok(self.faulty(index, "lost: it does not answer any more")),
-            Err(NvmlError::ResetRequired) => Ok(self.faulty(index, "it needs a reset")),
-            Err(source) => Err(GpuError::Nvml { doing: "read a GPU", source }),
-        }
+        let fault = match read {
+            Ok(device) => return Ok(Some(device)),
+            Err(NvmlError::NoPermission) => return Ok(None),
+            Err(NvmlError::GpuLost) => "lost: it does not answer any more",
+            Err(NvmlError::ResetRequired) => "it needs a reset",
+            Err(NvmlError::InsufficientPower) => "its power cables are not attached",
+            Err(NvmlError::IrqIssue) => "the kernel has trouble with its interrupts",
+            Err(source) => return Err(GpuError::Nvml { doing: "read a GPU", source }),
+        };
+        Ok(Some(self.faulty(index, fault)))
     }
 
     /// Who it is, asked once.

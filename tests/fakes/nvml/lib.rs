@@ -7,7 +7,7 @@
 //! ```text
 //! library ok | fail | no-driver | hang       hang: every call blocks until the file says otherwise
 //! gpu UUID NAME TOTAL_MIB USED_MIB UTIL TEMP MILLIWATTS [lost | mig | bare | no-process-utilisation |
-//!                                                        hidden-memory | ecc=N | remap-failed]
+//!                                                        hidden-memory | ecc=N | remap-failed | not-ours]
 //! xid POSITION NUMBER                        an event, delivered once for each time that it is written
 //! process POSITION compute|graphics PID MIB  of the GPU at that position
 //! sample POSITION PID SM AGE_MS              a sample of the driver's, that old whenever it is asked for
@@ -30,6 +30,7 @@ const SUCCESS: c_int = 0;
 const UNINITIALIZED: c_int = 1;
 const INVALID_ARGUMENT: c_int = 2;
 const NOT_SUPPORTED: c_int = 3;
+const NO_PERMISSION: c_int = 4;
 const NOT_FOUND: c_int = 6;
 const INSUFFICIENT_SIZE: c_int = 7;
 const DRIVER_NOT_LOADED: c_int = 9;
@@ -253,6 +254,9 @@ pub extern "C" fn nvmlDeviceGetHandleByIndex_v2(index: c_uint, device: *mut *mut
         let gpu = state.gpus.get(index as usize).ok_or(INVALID_ARGUMENT)?;
         if gpu.is("lost") {
             return Err(GPU_IS_LOST);
+        }
+        if gpu.is("not-ours") {
+            return Err(NO_PERMISSION);
         }
         put(device, (index as usize + 1) as *mut c_void)
     });

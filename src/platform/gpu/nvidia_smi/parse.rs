@@ -2,7 +2,7 @@
 //! a process whose figure is lost so is known to be there, and not known to be idle.
 
 use super::ByDevice;
-use crate::platform::gpu::{GpuDevice, ProcessUse, shown};
+use crate::platform::gpu::{DEVICES_MAX, GpuDevice, ProcessUse, shown};
 use std::collections::HashMap;
 
 /// Memory of processes, MiB.
@@ -17,7 +17,7 @@ pub(super) type Utilisation = ByDevice<u32, f64>;
 
 /// `--query-gpu`; `None` when no line is a GPU's.
 pub(super) fn devices(text: &str) -> Option<Vec<GpuDevice>> {
-    let found: Vec<_> = text.lines().filter_map(device).collect();
+    let found: Vec<_> = text.lines().filter_map(device).take(DEVICES_MAX).collect();
     let none = text.contains("No devices were found");
     (!found.is_empty() || none).then_some(found)
 }
