@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 const ONE: &str = "gpu GPU-aaaaaaaa A100 40000 9000 60 45 98500\n";
 const OTHER: &str = "gpu GPU-bbbbbbbb A100 80000 4000 40 50 120000\n";
-const QUERY: &str = "0, GPU-aaaaaaaa, A100, 60, 40000, 31000, 45, 98.50, 0\n";
+const QUERY: &str = "0, GPU-aaaaaaaa, A100, 60, 40000, 31000, 45, 98.50, 0, Disabled\n";
 const PMON: &str = "# gpu         pid   type     sm    mem    enc    dec    jpg    ofa    command \n\
                     # Idx           #    C/G      %      %      %      %      %      %    name \n";
 

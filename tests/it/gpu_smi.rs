@@ -4,7 +4,7 @@ use crate::support::{Daemon, Gpus, Site, eventually, node_when, pids, proc, secs
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use serde_json::{Value, json};
 
-const QUERY: &str = "0, GPU-aaaaaaaa, NVIDIA A100, 60, 40000, 31000, 45, 98.50, 0\n";
+const QUERY: &str = "0, GPU-aaaaaaaa, NVIDIA A100, 60, 40000, 31000, 45, 98.50, 0, Disabled\n";
 const PMON: &str = "# gpu         pid   type     sm    mem    enc    dec    jpg    ofa    command \n\
                     # Idx           #    C/G      %      %      %      %      %      %    name \n";
 const NOBODY: &str =
@@ -51,7 +51,8 @@ async fn what_the_program_prints_is_told_of_each_worker() {
 async fn values_that_are_not_told_are_absent_everywhere() {
     let site = Site::new();
     let gpus = Gpus::new(&site, "library fail\n");
-    let bare = "0, GPU-aaaaaaaa, [N/A], [N/A], [Not Supported], [N/A], -, [Unknown Error], [N/A]\n";
+    let bare =
+        "0, GPU-aaaaaaaa, [N/A], [N/A], [Not Supported], [N/A], -, [Unknown Error], [N/A], [N/A]\n";
     gpus.smi("ok", bare, "", &format!("{PMON}{NOBODY}"));
     let (queen, hive) = both(&site, &gpus, None).await;
     let absent = json!({
@@ -74,9 +75,18 @@ async fn values_that_are_not_told_are_absent_everywhere() {
         gpus.smi("ok", bare, "", &format!("{PMON}{NOBODY}"));
         node_when(queen.queen(), |node| node["gpu_source"] == "nvidia-smi").await;
     }
-    // An old card refuses pmon.
-    gpus.smi("no-pmon", bare, &format!("GPU-aaaaaaaa, {pid}, 5\n"), "");
-    node_when(queen.queen(), |node| node["gpu_source"] == "unknown").await;
+    // An old card refuses pmon, which looks at some GPUs of many only, and cannot tell parts of one apart.
+    let in_parts = bare.replace("[N/A]\n", "Enabled\n");
+    for (mode, query, pmon) in [
+        ("no-pmon", bare, String::new()),
+        ("ok", bare, PMON.to_owned()),
+        ("ok", in_parts.as_str(), format!("{PMON}{NOBODY}")),
+    ] {
+        gpus.smi(mode, query, &format!("GPU-aaaaaaaa, {pid}, 5\n"), &pmon);
+        node_when(queen.queen(), |node| node["gpu_source"] == "unknown").await;
+        gpus.smi("ok", bare, "", &format!("{PMON}{NOBODY}"));
+        node_when(queen.queen(), |node| node["gpu_source"] == "nvidia-smi").await;
+    }
 }
 
 #[actix_web::test]

@@ -5,16 +5,16 @@
 
 mod parse;
 
-use super::{GpuDevice, GpuError, GpuReading, GpuSource, HandOver, SourceKind};
+use super::{GpuError, GpuReading, GpuSource, HandOver, SourceKind};
 use crate::platform::process::{BoundedRunner, RunError};
-use parse::{Memory, Utilisation};
+use parse::{Listed, Memory, Utilisation};
 use std::{collections::HashMap, io, process::Command, time::Instant};
 
 /// More than this is not nvidia-smi's output, bytes.
 const OUTPUT_MAX: usize = 4 * 1024 * 1024;
 
 const QUERY: &str = "--query-gpu=index,uuid,name,utilization.gpu,memory.total,memory.free,\
-                     temperature.gpu,power.draw,ecc.errors.uncorrected.volatile.total";
+                     temperature.gpu,power.draw,ecc.errors.uncorrected.volatile.total,mig.mode.current";
 const APPS: &str = "--query-compute-apps=gpu_uuid,pid,used_gpu_memory";
 const CSV: &str = "--format=csv,noheader,nounits";
 
@@ -54,18 +54,19 @@ impl NvidiaSmi {
 
     fn read(&mut self, deadline: Instant) -> Result<GpuReading, GpuError> {
         let printed = self.call("--query-gpu", &[QUERY, CSV], deadline)?;
-        let mut devices = parse::devices(&printed).ok_or(GpuError::Garbage("--query-gpu"))?;
-        if !devices.is_empty() {
+        let mut listed = parse::devices(&printed).ok_or(GpuError::Garbage("--query-gpu"))?;
+        if !listed.is_empty() {
             let apps = self.call("--query-compute-apps", &[APPS, CSV], deadline)?;
-            // A GPU in parts, and an old one, refuse this call: then nobody can be told apart.
+            // A GPU in parts, and an old one, may refuse this call: then nobody can be told apart.
             let pmon = match self.call("pmon", &["pmon", "-c", "1", "-s", "u"], deadline) {
                 Err(GpuError::Program { source: RunError::Failed { .. }, .. }) => None,
                 told => Some(told?),
             };
-            let utilisation = pmon.as_deref().and_then(parse::utilisation);
-            assign(&mut devices, &parse::memory(&apps), utilisation.as_ref());
+            if let Some(utilisation) = pmon.as_deref().and_then(parse::utilisation) {
+                assign(&mut listed, &parse::memory(&apps), &utilisation);
+            }
         }
-        Ok(GpuReading { devices })
+        Ok(GpuReading { devices: listed.into_iter().map(|one| one.device).collect() })
     }
 }
 
@@ -84,13 +85,14 @@ impl GpuSource for NvidiaSmi {
 }
 
 /// Gives each GPU its processes; none where the calls do not tell all of them.
-fn assign(devices: &mut [GpuDevice], memory: &Memory, utilisation: Option<&Utilisation>) {
-    let Some(utilisation) = utilisation else { return };
-    let elsewhere = memory.of.keys().any(|uuid| devices.iter().all(|gpu| gpu.uuid != *uuid));
-    for device in devices {
+fn assign(listed: &mut [Listed], memory: &Memory, utilisation: &Utilisation) {
+    let is_listed = |uuid: &String| listed.iter().any(|one| one.device.uuid == *uuid);
+    if !memory.of.keys().all(is_listed) {
+        return;
+    }
+    for Listed { device, .. } in listed.iter_mut().filter(|one| !one.in_parts) {
         let held = memory.of.get(&device.uuid).map_or(&[][..], Vec::as_slice);
-        let busy = utilisation.get(&device.index).map_or(&[][..], Vec::as_slice);
-        if !elsewhere && device.fault.is_none() {
+        if let Some(busy) = utilisation.get(&device.index).filter(|_| device.fault.is_none()) {
             device.processes = parse::put_together(held, busy);
         }
     }

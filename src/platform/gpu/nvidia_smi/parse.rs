@@ -15,20 +15,29 @@ pub(super) struct Memory {
 /// SM utilisation of processes, percent, by the GPU's index.
 pub(super) type Utilisation = ByDevice<u32, f64>;
 
+/// One GPU's line.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Listed {
+    /// What it says; who uses the GPU is not in it.
+    pub device: GpuDevice,
+    /// In MIG mode: its processes are sampled as a whole at best.
+    pub in_parts: bool,
+}
+
 /// `--query-gpu`; `None` when no line is a GPU's.
-pub(super) fn devices(text: &str) -> Option<Vec<GpuDevice>> {
+pub(super) fn devices(text: &str) -> Option<Vec<Listed>> {
     let found: Vec<_> = text.lines().filter_map(device).take(DEVICES_MAX).collect();
     let none = text.contains("No devices were found");
     (!found.is_empty() || none).then_some(found)
 }
 
-fn device(line: &str) -> Option<GpuDevice> {
+fn device(line: &str) -> Option<Listed> {
     let fields: Vec<_> = line.split(',').map(str::trim).collect();
-    let [index, uuid, name, util, total, free, temp, power, ecc] = fields.as_slice() else {
+    let [index, uuid, name, util, total, free, temp, power, ecc, mig] = fields.as_slice() else {
         return None;
     };
     let vram_total_mb = whole(total);
-    Some(GpuDevice {
+    let device = GpuDevice {
         index: index.parse().ok()?,
         uuid: Some(shown(uuid)).filter(|uuid| uuid.starts_with("GPU-"))?,
         name: shown(name),
@@ -41,7 +50,8 @@ fn device(line: &str) -> Option<GpuDevice> {
         power_w: number(power),
         fault: fault(line, ecc),
         processes: None,
-    })
+    };
+    Some(Listed { device, in_parts: *mig == "Enabled" })
 }
 
 fn fault(line: &str, ecc: &str) -> Option<String> {
@@ -68,7 +78,8 @@ pub(super) fn memory(text: &str) -> Memory {
 }
 
 /// `pmon -c 1 -s u`: where the columns are is said by the line `# gpu pid type sm …`. A process whose SM
-/// column is `-` did nothing. `None` when there is no such line.
+/// column is `-` did nothing; a GPU that nobody uses has a line all the same, and one without a line was not
+/// looked at. `None` when there is no line of columns.
 pub(super) fn utilisation(text: &str) -> Option<Utilisation> {
     let mut columns = None;
     let mut found = HashMap::new();
@@ -76,8 +87,8 @@ pub(super) fn utilisation(text: &str) -> Option<Utilisation> {
         let fields: Vec<_> = line.trim_start_matches([' ', '#']).split_whitespace().collect();
         if line.trim_start().starts_with('#') {
             columns = columns.or_else(|| positions(&fields));
-        } else if let Some((index, pid, sm)) = columns.and_then(|at| row(&fields, at)) {
-            found.entry(index).or_insert_with(Vec::new).push((pid, sm));
+        } else if let Some((index, process)) = columns.and_then(|at| row(&fields, at)) {
+            found.entry(index).or_insert_with(Vec::new).extend(process);
         }
     }
     columns.map(|_| found)
@@ -88,12 +99,19 @@ fn positions(header: &[&str]) -> Option<[usize; 3]> {
     Some([at("gpu")?, at("pid")?, at("sm")?])
 }
 
-fn row(fields: &[&str], [gpu, pid, sm]: [usize; 3]) -> Option<(u32, u32, Option<f64>)> {
+type PidWithUtilisation = (u32, Option<f64>);
+
+fn row(fields: &[&str], [gpu, pid, sm]: [usize; 3]) -> Option<(u32, Option<PidWithUtilisation>)> {
+    let index = fields.get(gpu)?.parse().ok()?;
     let sm = match *fields.get(sm)? {
         "-" => Some(0.0),
         text => number(text).filter(|percent| *percent <= 100.0),
     };
-    Some((fields.get(gpu)?.parse().ok()?, pid_of(fields.get(pid)?)?, sm))
+    let pid = *fields.get(pid)?;
+    if pid == "-" {
+        return Some((index, None));
+    }
+    Some((index, Some((pid_of(pid)?, sm))))
 }
 
 /// Each PID once; `None` when a figure of one of them was not told.

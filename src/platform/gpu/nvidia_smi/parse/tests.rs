@@ -3,14 +3,14 @@ use super::*;
 use proptest::prelude::*;
 
 const TWO: &str = "\
-0, GPU-aaaa, NVIDIA A100-SXM4-80GB, 35, 81920, 41920, 45, 98.52, 0
-1, GPU-bbbb, NVIDIA A100-SXM4-80GB, [N/A], 81920, [N/A], -, [Not Supported], [N/A]
+0, GPU-aaaa, NVIDIA A100-SXM4-80GB, 35, 81920, 41920, 45, 98.52, 0, Disabled
+1, GPU-bbbb, NVIDIA A100-SXM4-80GB, [N/A], 81920, [N/A], -, [Not Supported], [N/A], [N/A]
 ";
 
 #[test]
 fn a_value_that_is_not_told_is_absent_and_costs_no_other() {
     let found = devices(TWO).unwrap();
-    let [first, second] = found.as_slice() else { unreachable!("{found:?}") };
+    let [first, second] = [&found[0].device, &found[1].device];
     assert_eq!((first.index, first.uuid.as_str(), first.util_pct), (0, "GPU-aaaa", Some(35.0)));
     assert_eq!((first.vram_used_mb, first.vram_total_mb), (Some(40_000), Some(81_920)));
     assert_eq!(
@@ -29,10 +29,10 @@ fn a_value_that_is_not_told_is_absent_and_costs_no_other() {
 
 #[test]
 fn what_is_broken_says_so() {
-    let of = |line: &str| devices(line).unwrap()[0].fault.clone().unwrap_or_default();
-    let lost = "0, GPU-a, X, [GPU is lost], [GPU is lost], [GPU is lost], -, -, -";
+    let of = |line: &str| devices(line).unwrap()[0].device.fault.clone().unwrap_or_default();
+    let lost = "0, GPU-a, X, [GPU is lost], [GPU is lost], [GPU is lost], -, -, -, -";
     assert!(of(lost).starts_with("lost"));
-    assert!(of("0, GPU-a, X, 1, 2, 1, 3, 4, 7").starts_with("7 uncorrected"));
+    assert!(of("0, GPU-a, X, 1, 2, 1, 3, 4, 7, -").starts_with("7 uncorrected"));
 }
 
 #[test]
@@ -40,8 +40,9 @@ fn no_gpu_is_no_error_and_nonsense_is() {
     assert_eq!(devices("No devices were found\n"), Some(vec![]));
     assert_eq!(devices("hello\nworld"), None);
     assert_eq!(devices(""), None);
-    let half = devices("garbage\n0, GPU-a, X, 1, 2, 1, 3, 4, 0\n");
-    assert_eq!(half.unwrap().len(), 1);
+    let half = devices("garbage\n0, GPU-a, X, 1, 2, 1, 3, 4, 0, Enabled\n");
+    let half = half.unwrap();
+    assert!(half.len() == 1 && half[0].in_parts);
 }
 
 #[test]
@@ -61,7 +62,8 @@ fn columns_of_pmon_are_found_by_their_names() {
                \x20   1          -     -     -     -     -     -   -\n";
     let found = utilisation(old).unwrap();
     assert_eq!(found[&0], [(4321, Some(85.0)), (4322, Some(0.0))]);
-    assert!(!found.contains_key(&1));
+    assert_eq!(found[&1], []);
+    assert!(!found.contains_key(&2), "it was not looked at");
     let other = "# gpu   type  sm  pid\n 2  C  7  9\n 2 C [N/A] 10\n 2 C 4000 11\n x y z\n";
     assert_eq!(utilisation(other).unwrap()[&2], [(9, Some(7.0)), (10, None), (11, None)]);
     assert_eq!(utilisation("Not supported on the device(s)\n"), None);
@@ -81,7 +83,7 @@ fn a_figure_that_was_not_told_makes_its_gpu_unknown_not_idle() {
 proptest! {
     #[test]
     fn no_text_is_too_strange(text in "[-0-9a-zG, #\\[\\]/\\.\n]{0,200}|\\PC{0,200}") {
-        for device in devices(&text).unwrap_or_default() {
+        for Listed { device, .. } in devices(&text).unwrap_or_default() {
             prop_assert!(device.uuid.starts_with("GPU-"));
             prop_assert!(device.power_w.is_none_or(|watts| watts >= 0.0 && watts.is_finite()));
         }
