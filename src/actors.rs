@@ -2,6 +2,7 @@
 
 pub mod engine_load;
 pub mod fleet;
+pub mod gpu_sampler;
 pub mod heartbeat_sender;
 pub mod hive_board;
 pub mod log_keeper;

@@ -2,6 +2,7 @@
 //! type. Parsers take text, readers take a root path, so that a test points them where it likes.
 
 pub mod cgroup;
+pub mod gpu;
 pub mod kept_file;
 pub mod limits;
 pub mod log_file;

@@ -11,7 +11,9 @@ mod queen;
 mod reader;
 pub mod worker;
 
-pub use hive::{AdminSettings, CgroupMode, CgroupSettings, HiveSettings, OnExit};
+pub use hive::{
+    AdminSettings, CgroupMode, CgroupSettings, GpuSettings, GpuSourceChoice, HiveSettings, OnExit,
+};
 pub use load::{Settings, SettingsError, load};
 pub use names::{hive_id, is_name, worker_name};
 pub use queen::QueenSettings;

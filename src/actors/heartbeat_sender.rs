@@ -136,7 +136,7 @@ impl HeartbeatSender {
             boot_id: Some(self.boot_id.clone()),
             seq: Some(self.seq),
             interval_ms: u64::try_from(self.config.interval.as_millis()).ok(),
-            node: (*self.board.node()).clone(),
+            node: self.board.node(),
             workers: self.board.reports(false),
             events,
         };

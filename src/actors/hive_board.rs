@@ -1,32 +1,27 @@
 //! What a hive knows of its workers, for whoever reads: the API and the heartbeat.
 //!
-//! Three writers, each with its own part of an entry: the spawner says what a worker is, its monitor
-//! what it uses, its engine's page how busy it is. Figures and load count only for the run that they
-//! were taken of.
+//! Each writer has its own part of it: the spawner says what a worker is, its monitor what it uses, its
+//! engine's page how busy it is; the machine's figures are the node monitor's, its GPUs the GPU sampler's.
+//! Figures and load count only for the run that they were taken of.
 
-use super::{engine_load::EngineLoad, rates::Figures};
+mod report;
+
+use super::{engine_load::EngineLoad, gpu_sampler::GpuView, rates::Figures};
 use crate::{
-    contract::{
-        Age, ExitRecord, GpuSource, Isolation, NodeStats, WorkerReport, WorkerSpec, WorkerState,
-    },
-    platform::{limits, process::Identity},
+    contract::{Age, ExitRecord, Isolation, NodeStats, WorkerReport, WorkerSpec, WorkerState},
+    platform::process::Identity,
 };
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
+use report::report;
 use std::{
     fmt,
-    sync::Arc,
+    sync::{Arc, Condvar, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-/// Below this share of a core a worker without a GPU counts as idle, percent.
-const IDLE_BELOW_CPU_PCT: f64 = 5.0;
-
 /// An engine's load is not told any more when it has not been heard for this long.
 const LOAD_COUNTS_FOR: Duration = Duration::from_secs(5);
-
-/// PIDs that are told of one worker.
-const PIDS_MAX: usize = 1024;
 
 /// A worker's name on its hive.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -117,6 +112,8 @@ impl Entry {
 pub struct HiveBoard {
     workers: DashMap<WorkerName, Entry>,
     node: ArcSwap<NodeStats>,
+    gpus: ArcSwap<GpuView>,
+    gpus_told: (Mutex<bool>, Condvar),
 }
 
 impl HiveBoard {
@@ -168,28 +165,52 @@ impl HiveBoard {
         entry.and_then(|e| e.sample.as_ref().map(|sample| sample.peak_rss_mb)).unwrap_or(0)
     }
 
-    /// The machine's figures.
+    /// The machine's figures, without its GPUs.
     pub fn set_node(&self, node: NodeStats) {
         self.node.store(Arc::new(node));
     }
 
-    /// The machine's figures.
-    pub fn node(&self) -> Arc<NodeStats> {
-        self.node.load_full()
+    /// The machine's figures, with its GPUs.
+    pub fn node(&self) -> NodeStats {
+        let gpus = self.gpus();
+        NodeStats {
+            gpus: gpus.stats().to_vec(),
+            gpu_source: Some(gpus.source()),
+            gpu_age_ms: gpus.taken().map(Age::since),
+            ..(**self.node.load()).clone()
+        }
+    }
+
+    /// What the machine's GPUs do.
+    pub fn set_gpus(&self, gpus: GpuView) {
+        self.gpus.store(Arc::new(gpus));
+        *self.gpus_told.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.gpus_told.1.notify_all();
+    }
+
+    /// What the machine's GPUs do.
+    pub fn gpus(&self) -> Arc<GpuView> {
+        self.gpus.load_full()
+    }
+
+    /// Likewise, once somebody has said so, or could not for as long as `patience`. Blocks.
+    pub fn gpus_once_told(&self, patience: Duration) -> Arc<GpuView> {
+        let told = self.gpus_told.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.gpus_told.1.wait_timeout_while(told, patience, |told| !*told));
+        self.gpus()
     }
 
     /// One worker, with its spec.
     pub fn get(&self, name: &WorkerName) -> Option<(WorkerReport, Option<Arc<WorkerSpec>>)> {
-        let source = self.node.load().gpu_source;
         let entry = self.workers.get(name)?;
-        Some((report(name, &entry, source, true), entry.status.spec.clone()))
+        Some((report(name, &entry, &self.gpus.load(), true), entry.status.spec.clone()))
     }
 
     /// All workers, by name. `log_tails`: with the last lines of their last exit, which a heartbeat
     /// leaves out: they went with the event.
     pub fn reports(&self, log_tails: bool) -> Vec<WorkerReport> {
-        let source = self.node.load().gpu_source;
-        let each = self.workers.iter().map(|e| report(e.key(), e.value(), source, log_tails));
+        let gpus = self.gpus.load();
+        let each = self.workers.iter().map(|e| report(e.key(), e.value(), &gpus, log_tails));
         let mut reports: Vec<_> = each.collect();
         reports.sort_unstable_by(|a, b| (&a.group, &a.instance).cmp(&(&b.group, &b.instance)));
         reports
@@ -201,96 +222,6 @@ impl HiveBoard {
         names.sort_unstable();
         names
     }
-}
-
-fn report(
-    name: &WorkerName,
-    entry: &Entry,
-    gpu_source: Option<GpuSource>,
-    log_tail: bool,
-) -> WorkerReport {
-    let status = &*entry.status;
-    let spec = status.spec.as_deref();
-    let figures = entry.sample.as_ref().map(|s| s.figures.clone()).unwrap_or_default();
-    let load = entry.load(Instant::now());
-    let pid = status.main.map(|main| main.pid);
-    let idle = pid.and_then(|_| idle(&figures, gpu_source));
-    let pids = match (pid, figures.pids.is_empty()) {
-        (Some(pid), true) => vec![pid],
-        _ => figures.pids,
-    };
-    let pids = bounded(pids);
-    WorkerReport {
-        hive_id: None,
-        group: name.group.to_string(),
-        instance: name.instance.to_string(),
-        pid,
-        state: status.state,
-        cpu_pct: figures.cpu_pct,
-        rss_mb: figures.rss_mb,
-        working_set_mb: figures.working_set_mb,
-        anon_mb: figures.anon_mb,
-        io_r_mb_s: figures.io_r_mb_s,
-        io_w_mb_s: figures.io_w_mb_s,
-        uptime_s: status.main.map_or(0, |main| main.uptime().as_secs()),
-        gpu_util_pct: 0.0,
-        vram_mb: 0,
-        total_vram_mb: None,
-        gpus: Vec::new(),
-        model: status.model.clone(),
-        model_aliases: status.model_aliases.clone(),
-        requests_running: load.running,
-        requests_waiting: load.waiting,
-        kv_cache_pct: load.kv_cache_pct,
-        idle,
-        pids,
-        url: spec.and_then(|spec| spec.url.clone()),
-        slots: spec.and_then(|spec| spec.slots),
-        isolation: status.isolation,
-        limits_applied: status.limits_applied,
-        cpu_limit_pct: spec.and_then(cpu_limit_pct),
-        memory_limit_mb: spec.and_then(memory_limit_mb),
-        pressure: figures.pressure,
-        throttled_pct: figures.throttled_pct,
-        restarts: status.restarts,
-        retry_at: status.retry_at.clone(),
-        adopted: status.adopted,
-        spec_changed: status.spec_changed,
-        last_exit: status.last_exit.as_deref().map(|exit| exit_for(exit, log_tail)),
-        sample_age_ms: entry.sample.as_ref().map_or(Age::default(), |s| Age::since(s.taken)),
-    }
-}
-
-/// A worker that forks without end must not make its hive's heartbeat too large.
-fn bounded(mut pids: Vec<u32>) -> Vec<u32> {
-    pids.truncate(PIDS_MAX);
-    pids
-}
-
-fn exit_for(exit: &ExitRecord, log_tail: bool) -> ExitRecord {
-    ExitRecord {
-        at: exit.at.clone(),
-        signal: exit.signal.clone(),
-        log_tail: if log_tail { exit.log_tail.clone() } else { Vec::new() },
-        ..*exit
-    }
-}
-
-/// Unknown where a GPU does not answer, and before there is a rate to judge by.
-fn idle(figures: &Figures, gpu_source: Option<GpuSource>) -> Option<bool> {
-    match gpu_source {
-        Some(GpuSource::None) if figures.has_rates => Some(figures.cpu_pct < IDLE_BELOW_CPU_PCT),
-        _ => None,
-    }
-}
-
-fn cpu_limit_pct(spec: &WorkerSpec) -> Option<f64> {
-    let quota = limits::cpu_quota_usec(spec.cpu_limit.as_deref()?).ok()?;
-    Some(quota as f64 * 100.0 / limits::CPU_PERIOD_USEC as f64)
-}
-
-fn memory_limit_mb(spec: &WorkerSpec) -> Option<u64> {
-    Some(limits::memory_bytes(spec.memory_limit.as_deref()?).ok()? >> 20)
 }
 
 #[cfg(test)]
@@ -367,15 +298,15 @@ mod tests {
     #[test]
     fn idle_is_judged_only_where_it_can_be() {
         let (board, name) = (HiveBoard::default(), WorkerName::new("a", "b"));
-        let idle = |source, figures: Figures| {
-            board.set_node(NodeStats { gpu_source: source, ..NodeStats::default() });
+        let idle = |gpus, figures: Figures| {
+            board.set_gpus(gpus);
             board.set_status(&name, status(1, Some(10)));
             board.publish(&name, 1, figures);
             board.get(&name).unwrap().0.idle
         };
-        assert_eq!(idle(Some(GpuSource::None), busy(4.9, 1)), Some(true));
-        assert_eq!(idle(Some(GpuSource::None), busy(5.0, 1)), Some(false));
-        assert_eq!(idle(Some(GpuSource::None), Figures::default()), None);
-        assert_eq!(idle(Some(GpuSource::Unknown), busy(0.0, 1)), None);
+        assert_eq!(idle(GpuView::without_gpu(), busy(4.9, 1)), Some(true));
+        assert_eq!(idle(GpuView::without_gpu(), busy(5.0, 1)), Some(false));
+        assert_eq!(idle(GpuView::without_gpu(), Figures::default()), None);
+        assert_eq!(idle(GpuView::unasked(), busy(0.0, 1)), None);
     }
 }

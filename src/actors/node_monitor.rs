@@ -1,9 +1,9 @@
-//! The machine's figures, on a tick of their own.
+//! The machine's figures but for its GPUs, on a tick of their own.
 
 use super::{hive_board::HiveBoard, rates::round};
 use crate::{
-    contract::{GpuSource, NodeStats, SelfStats},
-    platform::node::{NodeFigures, NodeReader, cpu_count, has_gpu_driver},
+    contract::{NodeStats, SelfStats},
+    platform::node::{NodeFigures, NodeReader, cpu_count},
 };
 use actix::prelude::*;
 use std::{
@@ -19,21 +19,17 @@ pub struct NodeMonitor {
     reader: NodeReader,
     before: Option<(NodeFigures, Instant)>,
     cpu_count: u32,
-    gpu_source: GpuSource,
 }
 
 impl NodeMonitor {
     /// Reads `/proc`.
     pub fn new(board: Arc<HiveBoard>, interval: Duration) -> std::io::Result<Self> {
-        // A GPU that nothing here samples must not look idle.
-        let unsampled = has_gpu_driver("/proc".as_ref());
         Ok(Self {
             board,
             interval,
             reader: NodeReader::open("/proc".as_ref())?,
             before: None,
             cpu_count: cpu_count(),
-            gpu_source: if unsampled { GpuSource::Unknown } else { GpuSource::None },
         })
     }
 
@@ -60,12 +56,11 @@ impl NodeMonitor {
             load1: round(now.load1),
             ram_used_mb: now.ram_total_bytes.saturating_sub(now.ram_available_bytes) >> 20,
             ram_total_mb: now.ram_total_bytes >> 20,
-            gpus: Vec::new(),
-            gpu_source: Some(self.gpu_source),
             rbee: SelfStats {
                 cpu_pct: share(now.own_cpu, |figures| figures.own_cpu),
                 rss_mb: now.own_rss_bytes >> 20,
             },
+            ..NodeStats::default()
         });
     }
 }

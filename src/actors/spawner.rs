@@ -75,6 +75,8 @@ pub struct SpawnerConfig {
     pub logs: LogDir,
     /// What workers' environments start from.
     pub base_env: Arc<BTreeMap<String, String>>,
+    /// How long a worker that is to have certain GPUs waits until it is known which there are.
+    pub gpu_timeout: Duration,
     /// File limits that the hive was started with.
     pub open_files: Option<(u64, u64)>,
     /// Where workers are written down.

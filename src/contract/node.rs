@@ -1,5 +1,6 @@
 //! A machine on the wire.
 
+use super::Age;
 use serde::{Deserialize, Serialize};
 
 /// Who tells the GPU figures.
@@ -68,6 +69,9 @@ pub struct NodeStats {
     pub gpus: Vec<GpuStats>,
     /// Who tells; `None` from a program that does not say.
     pub gpu_source: Option<GpuSource>,
+    /// How long ago the GPU figures were read; `None` where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_age_ms: Option<Age>,
     /// What the hive itself costs.
     pub rbee: SelfStats,
 }

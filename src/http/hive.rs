@@ -19,7 +19,7 @@ use crate::{
             SpawnerActor, StopWorker, WorkerCommandError,
         },
     },
-    contract::{Capabilities, Health, WorkerReport, WorkerSpec},
+    contract::{Capabilities, Device, Health, WorkerReport, WorkerSpec},
     platform::log_file::LogDir,
     settings::worker::from_json,
 };
@@ -50,7 +50,7 @@ pub struct HiveState {
     pub hostname: Arc<str>,
     /// Where logs are.
     pub logs: LogDir,
-    /// What this machine has.
+    /// What this machine has, but for its GPUs.
     pub capabilities: Arc<Capabilities>,
     /// When the hive started.
     pub started: Instant,
@@ -239,8 +239,16 @@ fn closed(error: MailboxError) -> HttpError {
     HttpError::internal(format!("the spawner does not answer: {error}"))
 }
 
-async fn capabilities(state: State) -> web::Json<Arc<Capabilities>> {
-    web::Json(Arc::clone(&state.capabilities))
+async fn capabilities(state: State) -> web::Json<Capabilities> {
+    let mut all = (*state.capabilities).clone();
+    all.devices.extend(state.board.gpus().stats().iter().map(|gpu| Device {
+        id: format!("GPU-{}", gpu.id),
+        name: gpu.name.clone(),
+        device_type: "gpu".into(),
+        // To a hundredth.
+        vram_gb: (gpu.vram_total_mb.unwrap_or(0) as f64 / 10.24).round() / 100.0,
+    }));
+    web::Json(all)
 }
 
 async fn health(state: State) -> web::Json<Health> {

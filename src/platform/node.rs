@@ -100,12 +100,6 @@ pub fn cpu_name() -> String {
         .unwrap_or_default()
 }
 
-/// Whether a driver says that there is a GPU, which nothing here samples yet.
-pub fn has_gpu_driver(proc_root: &Path) -> bool {
-    let cards = std::fs::read_dir(proc_root.join("driver/nvidia/gpus"));
-    cards.is_ok_and(|mut cards| cards.next().is_some())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test says what it expects")]

@@ -1,5 +1,6 @@
 //! Processes: starting one where it belongs, knowing it again, following its tree, learning of its end.
 
+mod bounded;
 mod children;
 mod clock;
 mod exit;
@@ -12,6 +13,7 @@ mod stat;
 mod table;
 mod tree;
 
+pub use bounded::{BoundedRunner, RunError};
 pub use children::{adopt_orphans, reap_orphans};
 pub use clock::{boot_id, since_boot};
 pub use exit::{ExitStatus, ProcessWatch, signal_name};

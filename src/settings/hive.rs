@@ -44,6 +44,32 @@ pub struct CgroupSettings {
     pub slice: String,
 }
 
+/// Who is asked about GPUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GpuSourceChoice {
+    /// NVML, and nvidia-smi where that does not answer.
+    Auto,
+    /// NVML only.
+    Nvml,
+    /// nvidia-smi only.
+    NvidiaSmi,
+    /// Nobody.
+    Off,
+}
+
+/// `[hive.gpu]`
+#[derive(Clone, Debug)]
+pub struct GpuSettings {
+    /// Who is asked.
+    pub source: GpuSourceChoice,
+    /// NVML's library; `None`: where the loader finds it.
+    pub nvml_path: Option<PathBuf>,
+    /// The program: a path, or a name that is looked up in PATH.
+    pub nvidia_smi_path: String,
+    /// After this long without an answer nothing is known.
+    pub timeout: Duration,
+}
+
 /// `[hive.admin]`
 #[derive(Clone, Debug, Default)]
 pub struct AdminSettings {
@@ -76,6 +102,8 @@ pub struct HiveSettings {
     pub on_exit: OnExit,
     /// `[hive.cgroup]`
     pub cgroup: CgroupSettings,
+    /// `[hive.gpu]`
+    pub gpu: GpuSettings,
     /// `[hive.admin]`
     pub admin: AdminSettings,
     /// `[[hive.workers]]`
@@ -100,7 +128,7 @@ pub(super) fn read(mut t: Table, insecure: bool, f: &mut Findings) -> Option<Hiv
     let cgroup = t.table("cgroup", f);
     let cgroup = read_cgroup(cgroup, f);
     let gpu = t.table("gpu", f);
-    read_gpu(gpu, f);
+    let gpu = read_gpu(gpu, f);
     let admin = t.table("admin", f);
     let admin = read_admin(admin, f);
     let workers = read_workers(&mut t, &hostname, f);
@@ -116,6 +144,7 @@ pub(super) fn read(mut t: Table, insecure: bool, f: &mut Findings) -> Option<Hiv
         state_dir,
         on_exit,
         cgroup,
+        gpu,
         admin,
         workers,
     })
@@ -186,13 +215,17 @@ fn slice(text: &str) -> Result<String, String> {
     names::hive_id(text)
 }
 
-/// Checked, though nothing samples GPUs yet.
-fn read_gpu(mut t: Table, f: &mut Findings) {
-    t.choice("source", f, &[("auto", ()), ("nvml", ()), ("nvidia-smi", ()), ("off", ())], ());
-    t.string("nvml_path", f);
-    t.string("nvidia_smi_path", f);
-    t.millis("timeout_ms", f, 10..=600_000, 5_000);
+fn read_gpu(mut t: Table, f: &mut Findings) -> GpuSettings {
+    use GpuSourceChoice::{Auto, NvidiaSmi, Nvml, Off};
+    let sources = [("auto", Auto), ("nvml", Nvml), ("nvidia-smi", NvidiaSmi), ("off", Off)];
+    let settings = GpuSettings {
+        source: t.choice("source", f, &sources, Auto),
+        nvml_path: t.non_empty("nvml_path", f).map(PathBuf::from),
+        nvidia_smi_path: t.non_empty("nvidia_smi_path", f).unwrap_or_else(|| "nvidia-smi".into()),
+        timeout: t.millis("timeout_ms", f, 10..=600_000, 5_000),
+    };
     t.finish(f);
+    settings
 }
 
 fn read_admin(mut t: Table, f: &mut Findings) -> AdminSettings {

@@ -15,6 +15,9 @@ use serde_json::Value;
 /// The longest delay that any key takes: a day, ms.
 pub(in crate::settings) const DAY_MS: u64 = 86_400_000;
 
+/// GPUs of one worker.
+const GPUS_MAX: usize = 64;
+
 const RESTART_WHEN: [(&str, RestartWhen); 3] = [
     ("on-failure", RestartWhen::OnFailure),
     ("always", RestartWhen::Always),
@@ -46,7 +49,7 @@ pub(in crate::settings) fn read(
     let env = t.string_map("env", f).into_iter().collect();
     let cwd = t.parse("cwd", f, absolute_path);
     let user = t.parse("user", f, existing_user);
-    let gpus = t.strings("gpus", f).unwrap_or_default();
+    let gpus = read_gpus(&mut t, f);
     let url = t.parse("url", f, http_url);
     let model = t.parse("model", f, plain_text);
     let slots = t.number("slots", f, 1..=1_000_000).map(|n| n as u32);
@@ -59,10 +62,6 @@ pub(in crate::settings) fn read(
     let load = t.optional_table("load", f).and_then(|load| read_load(load, f));
     let stop_grace_ms = t.number("stop_grace_ms", f, 0..=DAY_MS).unwrap_or(10_000);
     let sample_interval_ms = t.number("sample_interval_ms", f, 10..=3_600_000);
-    if !gpus.is_empty() {
-        let key = t.key("gpus");
-        f.add(key, format!("{gpus:?}"), "must be empty: this version cannot tell GPUs apart yet");
-    }
     t.finish(f);
     let instance = instance?;
     Some(WorkerSpec {
@@ -86,6 +85,29 @@ pub(in crate::settings) fn read(
         stop_grace_ms,
         sample_interval_ms,
     })
+}
+
+/// Whether they are there is known to the hive that starts it.
+fn read_gpus(t: &mut Table, f: &mut Findings) -> Vec<String> {
+    let gpus = t.strings("gpus", f).unwrap_or_default();
+    let key = t.key("gpus");
+    if gpus.len() > GPUS_MAX {
+        f.add(key.as_str(), gpus.len(), "must be at most 64 GPUs");
+    }
+    for (index, gpu) in gpus.iter().enumerate() {
+        if !names_a_gpu(gpu) || gpus[..index].contains(gpu) {
+            let allowed = "must be an index such as \"0\", or a UUID such as \"GPU-…\", each once";
+            f.add(format!("{key}[{index}]"), format!("{gpu:?}"), allowed);
+        }
+    }
+    gpus
+}
+
+fn names_a_gpu(text: &str) -> bool {
+    let index = text.parse::<u16>().is_ok_and(|index| index.to_string() == text);
+    let uuid = ["GPU-", "MIG-"].iter().find_map(|kind| text.strip_prefix(kind));
+    let plain = |rest: &str| rest.bytes().all(|b| b.is_ascii_alphanumeric() || b"-/".contains(&b));
+    index || uuid.is_some_and(|rest| (4..=64).contains(&rest.len()) && plain(rest))
 }
 
 fn memory_limit(t: &mut Table, f: &mut Findings) -> Option<String> {

@@ -3,6 +3,7 @@
 use super::{Server, StartupError, Vital, http_threads, serve};
 use crate::{
     actors::{
+        gpu_sampler::{GpuSampler, GpuSamplerConfig, GpuView},
         heartbeat_sender::{HeartbeatSender, SayGoodbye, SenderConfig},
         hive_board::HiveBoard,
         log_keeper::LogKeeper,
@@ -14,18 +15,26 @@ use crate::{
     http::hive::{HiveState, Readers, admin::AdminPolicy, configure},
     platform::{
         cgroup::{CgroupTree, find_root},
+        gpu::{self, GpuSource, NvidiaSmi, NvmlLibrary},
         log_file::LogDir,
         node::cpu_name,
         process::adopt_orphans,
         sampler::Sampler,
         state_dir::StateDir,
     },
-    settings::{AdminSettings, CgroupMode, CgroupSettings, HiveSettings, OnExit},
+    settings::{
+        AdminSettings, CgroupMode, CgroupSettings, GpuSettings, GpuSourceChoice, HiveSettings,
+        OnExit,
+    },
 };
 use actix::{Addr, Arbiter};
 use arc_swap::ArcSwap;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use std::{net::TcpListener, sync::Arc, time::Instant};
+use std::{
+    net::TcpListener,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::watch;
 
 /// A hive's API is for its operator and its queen.
@@ -59,6 +68,7 @@ impl Hive {
         // HTTP to engines has a thread of its own: it never delays a sample.
         let (actors, monitors, loads) = (Arbiter::new(), Arbiter::new(), Arbiter::new());
         start_node_monitor(&settings, &board, &monitors, vital);
+        start_gpu_sampler(&settings, &board, &monitors, vital);
         let sender = start_sender(&settings, address.port(), &board, &actors, vital);
         let config = SpawnerConfig {
             sample_interval: settings.sample_interval,
@@ -69,6 +79,7 @@ impl Hive {
                 std::env::vars_os()
                     .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))),
             )),
+            gpu_timeout: settings.gpu.timeout,
             open_files: raise_open_files(),
             records: state_dir.records(),
             archive: Archive::start(Arc::clone(&state_dir))
@@ -160,6 +171,42 @@ fn start_node_monitor(
             start_guarded(&monitors.handle(), |_| monitor, vital.watch("node monitor"));
         }
         Err(error) => tracing::warn!(%error, "there is no /proc: the machine is not sampled"),
+    }
+}
+
+/// Where nobody is to be asked, that is told at once.
+fn start_gpu_sampler(
+    settings: &HiveSettings,
+    board: &Arc<HiveBoard>,
+    monitors: &Arbiter,
+    vital: &Vital,
+) {
+    let is_present = || gpu::is_present("/proc".as_ref(), "/sys".as_ref());
+    if settings.gpu.source == GpuSourceChoice::Off {
+        board.set_gpus(if is_present() { GpuView::unasked() } else { GpuView::without_gpu() });
+        return;
+    }
+    let (gpu, interval) = (settings.gpu.clone(), settings.sample_interval);
+    let config = GpuSamplerConfig {
+        interval,
+        timeout: gpu.timeout,
+        sources: Box::new(move || gpu_sources(&gpu, interval)),
+        is_present: Box::new(is_present),
+    };
+    let board = Arc::clone(board);
+    let build = move |_: &mut _| GpuSampler::new(config, board);
+    start_guarded(&monitors.handle(), build, vital.watch("GPU sampler"));
+}
+
+/// A process's sample counts for two ticks.
+fn gpu_sources(settings: &GpuSettings, interval: Duration) -> Vec<Box<dyn GpuSource>> {
+    let nvml = || Box::new(NvmlLibrary::new(settings.nvml_path.clone(), interval * 2));
+    let smi = || Box::new(NvidiaSmi::new(settings.nvidia_smi_path.as_str()));
+    match settings.source {
+        GpuSourceChoice::Auto => vec![nvml(), smi()],
+        GpuSourceChoice::Nvml => vec![nvml()],
+        GpuSourceChoice::NvidiaSmi => vec![smi()],
+        GpuSourceChoice::Off => Vec::new(),
     }
 }
 

@@ -4,6 +4,7 @@
 mod config;
 mod daemon;
 mod echo;
+mod gpu;
 mod heartbeats;
 mod http;
 pub(crate) mod proc;
@@ -16,6 +17,7 @@ mod wait;
 
 pub(crate) use daemon::Daemon;
 pub(crate) use echo::{echo, in_progress, ready_workers};
+pub(crate) use gpu::{Gpus, node_when, pids, tree_of_three};
 pub(crate) use heartbeats::{Heartbeats, gpu, report};
 pub(crate) use http::{Api, assert_is_error};
 pub(crate) use raw_client::{chat, chat_body, send};

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     actors::fleet::HiveRecord,
-    contract::{WorkerReport, WorkerState},
+    contract::{GpuSource, WorkerReport, WorkerState},
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
@@ -18,6 +18,9 @@ use uuid::Uuid;
 /// An engine's page is read each second and told a second later at most: what was ours for this long
 /// may still be in what it tells.
 const SPAN: Duration = Duration::from_secs(2);
+
+/// How busy a GPU counts that nothing answers for: it may be idle, and others are known to be.
+const BUSY_PCT: f64 = 100.0;
 
 /// Its place among the workers that take a request now, the best first. Of equal ones that comes first
 /// which was chosen longest ago.
@@ -63,6 +66,7 @@ impl Facts {
             (None, None) => None,
             (running, waiting) => Some(running.unwrap_or(0).saturating_add(waiting.unwrap_or(0))),
         };
+        let unknown = record.node.gpu_source == Some(GpuSource::Unknown);
         Self {
             state: worker.state,
             pid: worker.pid,
@@ -71,7 +75,7 @@ impl Facts {
             slots: worker.slots,
             reported,
             kv_cache_pct: worker.kv_cache_pct.unwrap_or(0.0),
-            gpu_util_pct: worker.gpu_util_pct,
+            gpu_util_pct: if unknown { BUSY_PCT } else { worker.gpu_util_pct },
             gpu_fault: machine.fault(worker),
             rooms: machine.rooms(worker, || worker_id(record, worker).into()),
         }

@@ -3,7 +3,7 @@
 
 use super::{archive::Archive, record::RunRecord};
 use crate::{
-    actors::hive_board::WorkerName,
+    actors::hive_board::{HiveBoard, WorkerName},
     contract::{Isolation, WorkerSpec},
     platform::{
         cgroup::{CgroupError, CgroupTree, Limits, RunCgroup},
@@ -66,6 +66,9 @@ pub enum LaunchError {
     /// Its record.
     #[error("cannot write its state")]
     State(#[source] io::Error),
+    /// A GPU that it is to have.
+    #[error("GPU {0}")]
+    Gpu(String),
     /// The job that makes it ended without a word.
     #[error("the start was interrupted")]
     Interrupted,
@@ -78,6 +81,7 @@ impl LaunchError {
             Self::Spawn(SpawnError { stage: SpawnStage::Exec, .. }) => Some("command"),
             Self::Spawn(SpawnError { stage: SpawnStage::Cwd, .. }) => Some("cwd"),
             Self::Spawn(SpawnError { stage: SpawnStage::User, .. }) => Some("user"),
+            Self::Gpu(_) => Some("gpus"),
             _ => None,
         }
     }
@@ -114,6 +118,10 @@ pub struct LaunchOrder {
     pub tree: Option<CgroupTree>,
     /// What its environment starts from.
     pub base_env: Arc<BTreeMap<String, String>>,
+    /// Which GPUs there are.
+    pub board: Arc<HiveBoard>,
+    /// How long it may take until that is known.
+    pub gpu_timeout: Duration,
     /// File limits that the hive was started with.
     pub open_files: Option<(u64, u64)>,
     /// Where it is written down, so that the next hive finds it.
@@ -136,6 +144,7 @@ pub struct Launched {
 /// Makes a run. It is written down before it is made, so that a hive that is killed at any moment loses
 /// no worker: until its PID is written down too, its marker tells which process it is.
 pub fn launch(mut order: LaunchOrder) -> Result<Launched, LaunchError> {
+    let gpus = visible_gpus(&order)?;
     let limits = limits_of(&order.spec);
     let cgroup = match &order.tree {
         Some(tree) => Some(tree.create(&order.name.group, &order.name.instance)?),
@@ -154,7 +163,7 @@ pub fn launch(mut order: LaunchOrder) -> Result<Launched, LaunchError> {
         ready: false,
         draining: false,
     };
-    let made = make(&mut order, run, cgroup.as_ref());
+    let made = make(&mut order, run, cgroup.as_ref(), gpus);
     if made.is_err()
         && let Some(cgroup) = &cgroup
     {
@@ -170,14 +179,24 @@ fn make(
     order: &mut LaunchOrder,
     run: RunRecord,
     cgroup: Option<&RunCgroup>,
+    gpus: Option<String>,
 ) -> Result<Spawned, LaunchError> {
     let log = order.log.begin_run().map_err(LaunchError::Log)?;
     order.record.run = Some(run);
     order.archive.write_now(&order.name, &order.record).map_err(LaunchError::State)?;
-    Ok(spawn(&plan(order, cgroup), &log)?)
+    Ok(spawn(&plan(order, cgroup, gpus), &log)?)
 }
 
-fn plan(order: &LaunchOrder, cgroup: Option<&RunCgroup>) -> ExecPlan {
+/// The GPUs that it may see; `None`: all.
+fn visible_gpus(order: &LaunchOrder) -> Result<Option<String>, LaunchError> {
+    if order.spec.gpus.is_empty() {
+        return Ok(None);
+    }
+    let there = order.board.gpus_once_told(order.gpu_timeout);
+    there.resolve(&order.spec.gpus).map(Some).map_err(LaunchError::Gpu)
+}
+
+fn plan(order: &LaunchOrder, cgroup: Option<&RunCgroup>, gpus: Option<String>) -> ExecPlan {
     let spec = &order.spec;
     let mut env = (*order.base_env).clone();
     if let Some(user) = &spec.user
@@ -189,6 +208,12 @@ fn plan(order: &LaunchOrder, cgroup: Option<&RunCgroup>) -> ExecPlan {
         env.insert("SHELL".into(), found.shell.to_string_lossy().into_owned());
     }
     env.extend(spec.env.iter().map(|(name, value)| (name.clone(), value.clone())));
+    if let Some(gpus) = gpus {
+        // Where the name is an index, it is the driver's, not one by speed.
+        env.insert("CUDA_DEVICE_ORDER".into(), "PCI_BUS_ID".into());
+        env.insert("ROCR_VISIBLE_DEVICES".into(), gpus.clone());
+        env.insert("CUDA_VISIBLE_DEVICES".into(), gpus);
+    }
     env.insert(RUN_MARKER.into(), order.run_id.clone());
     ExecPlan {
         command: own_binary_or(&spec.command),

@@ -48,6 +48,8 @@ impl SpawnerActor {
             log,
             tree: self.config.tree.clone(),
             base_env: Arc::clone(&self.config.base_env),
+            board: Arc::clone(&self.board),
+            gpu_timeout: self.config.gpu_timeout,
             open_files: self.config.open_files,
             archive: self.config.archive.clone(),
             record,

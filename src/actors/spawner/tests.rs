@@ -151,6 +151,7 @@ fn config(state: &Arc<StateDir>, ticks: Ticks) -> SpawnerConfig {
         tree: None,
         logs: LogDir::new(state.logs()),
         base_env: Arc::default(),
+        gpu_timeout: Duration::ZERO,
         open_files: None,
         archive: Archive::start(Arc::clone(state)).unwrap(),
         records: state.records(),

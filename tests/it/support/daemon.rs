@@ -30,10 +30,16 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// Starts the binary with these arguments, and waits for nothing.
-    pub(super) fn spawn(name: &str, arguments: &[&str], started: Started) -> Self {
+    pub(super) fn spawn(
+        name: &str,
+        arguments: &[&str],
+        variables: &[(&str, String)],
+        started: Started,
+    ) -> Self {
         let mut command = Command::new(site::RBEE);
         site::without_settings(&mut command)
             .args(arguments)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -77,6 +83,11 @@ impl Daemon {
             }
         })
         .await
+    }
+
+    /// How many lines of its log have `text`.
+    pub(crate) fn log_count(&self, text: &str) -> usize {
+        self.log.lines().iter().filter(|line| line.contains(text)).count()
     }
 
     /// The daemon's own PID.

@@ -131,6 +131,30 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
     let _ = kill(Pid::from_raw(pid as i32), signal);
 }
 
+/// The threads of a process that have this name.
+pub(crate) fn threads_named(pid: u32, name: &str) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let named = |tid: &u32| {
+        let comm = fs::read_to_string(format!("/proc/{pid}/task/{tid}/comm"));
+        comm.is_ok_and(|comm| comm.trim() == name)
+    };
+    tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).filter(named).collect()
+}
+
+/// Nanoseconds that a thread has had on a processor.
+pub(crate) fn thread_cpu_ns(pid: u32, tid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/schedstat")).ok()?;
+    text.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// A variable of a process's environment.
+pub(crate) fn variable(pid: u32, name: &str) -> Option<String> {
+    let all = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let all = String::from_utf8_lossy(&all).into_owned();
+    let found = all.split('\0').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    found.map(str::to_owned)
+}
+
 /// Where cgroup v2 is mounted, if it is.
 pub(crate) fn cgroup_mount() -> Option<PathBuf> {
     let text = fs::read_to_string("/proc/self/mountinfo").ok()?;

@@ -6,7 +6,7 @@ use super::{Daemon, config::to_toml, daemon::Started, proc};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -30,6 +30,7 @@ pub(crate) struct Site {
     slice: String,
     unique: String,
     markers: Cell<u32>,
+    variables: RefCell<Vec<(&'static str, String)>>,
     started: Started,
 }
 
@@ -45,6 +46,7 @@ impl Site {
             slice: format!("rbee-test-{unique}.slice"),
             unique,
             markers: Cell::new(0),
+            variables: RefCell::default(),
             started: Rc::default(),
         }
     }
@@ -52,6 +54,11 @@ impl Site {
     /// A file's path in the test's own directory.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// Daemons that are started from now on have this variable.
+    pub(crate) fn set_variable(&self, name: &'static str, value: &str) {
+        self.variables.borrow_mut().push((name, value.to_owned()));
     }
 
     /// The directory of cgroups that its hives use.
@@ -107,7 +114,7 @@ impl Site {
 
     /// Starts the binary with these arguments.
     pub(crate) fn spawn(&self, name: &str, arguments: &[&str]) -> Daemon {
-        Daemon::spawn(name, arguments, Rc::clone(&self.started))
+        Daemon::spawn(name, arguments, &self.variables.borrow(), Rc::clone(&self.started))
     }
 
     /// A hive alone.

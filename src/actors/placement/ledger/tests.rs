@@ -9,7 +9,7 @@ use crate::actors::{
         news::{Changed, Told},
     },
 };
-use crate::contract::{GpuShare, GpuStats, NodeStats, ScheduleRequest, WorkerReport};
+use crate::contract::{GpuShare, GpuSource, GpuStats, NodeStats, ScheduleRequest, WorkerReport};
 use proptest::prelude::*;
 use std::time::Duration;
 use uuid::Uuid;
@@ -63,6 +63,17 @@ fn schedule(
             .join("; ")),
         Err(ScheduleRefusal::TooMany) => Err("too many".into()),
     }
+}
+
+#[test]
+fn a_gpu_that_nothing_answers_for_is_no_calm_one() {
+    let (mut ledger, now) = ledger();
+    let on = |source| NodeStats { gpu_source: Some(source), ..NodeStats::default() };
+    tell_with(&mut ledger, "dark", on(GpuSource::Unknown), vec![serving("1", "m", None)], now);
+    let mut half = serving("2", "m", None);
+    half.gpu_util_pct = 50.0;
+    tell_with(&mut ledger, "lit", on(GpuSource::Nvml), vec![half], now);
+    assert_eq!(schedule(&mut ledger, &asking("m"), now).unwrap().1, "2");
 }
 
 fn asking(model: &str) -> ScheduleRequest {
