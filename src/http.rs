@@ -5,6 +5,7 @@ pub mod error;
 pub mod fallback;
 pub mod hive;
 pub mod in_flight;
+pub mod metrics;
 pub mod peer;
 pub mod queen;
 pub mod query;

@@ -8,7 +8,7 @@ mod queen;
 
 use crate::{
     actors::supervise::ActorExit,
-    http::in_flight::InFlightCount,
+    http::{in_flight::InFlightCount, metrics::RequestDurations},
     settings::{Settings, SettingsError},
 };
 use actix_web::{
@@ -21,7 +21,7 @@ use queen::Queen;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use thiserror::Error;
 use tokio::{
@@ -215,18 +215,22 @@ fn serve<S: Clone + Send + 'static>(
 ) -> io::Result<Server> {
     let in_flight = InFlightCount::default();
     let count = in_flight.clone();
+    let durations = RequestDurations::new().map_err(io::Error::other)?;
     let server = HttpServer::new(move || {
-        let count = count.clone();
+        let (count, durations) = (count.clone(), durations.clone());
         App::new()
             .app_data(web::Data::new(state.clone()))
             .app_data(count.clone())
+            .app_data(web::Data::new(durations.clone()))
             .wrap(actix_web_lab::middleware::CatchPanic::default())
             .wrap_fn(move |request, service| {
-                let in_flight = count.enter();
-                let answer = service.call(request);
+                let (in_flight, durations) = (count.enter(), durations.clone());
+                let (begun, answer) = (Instant::now(), service.call(request));
                 async move {
                     let _in_flight = in_flight;
-                    answer.await
+                    let answer = answer.await?;
+                    durations.answered(&answer, begun.elapsed());
+                    Ok(answer)
                 }
             })
             .configure(configure)

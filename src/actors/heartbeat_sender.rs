@@ -6,6 +6,9 @@
 mod outbox;
 mod pacing;
 mod post;
+mod stats;
+
+pub use stats::SenderStats;
 
 use super::hive_board::HiveBoard;
 use crate::contract::{HealthStatus, HiveHeartbeat, HiveInfo, LifecycleEvent, OperationalStatus};
@@ -57,6 +60,7 @@ pub struct HeartbeatSender {
     outbox: Outbox,
     status: OperationalStatus,
     connection: Connection,
+    stats: Arc<SenderStats>,
     timer: Option<SpawnHandle>,
 }
 
@@ -72,7 +76,7 @@ pub struct SayGoodbye;
 
 impl HeartbeatSender {
     /// To be made on the arbiter that it lives on: its HTTP client belongs to that thread.
-    pub fn new(config: SenderConfig, board: Arc<HiveBoard>) -> Self {
+    pub fn new(config: SenderConfig, board: Arc<HiveBoard>, stats: Arc<SenderStats>) -> Self {
         let client = awc::Client::builder()
             .timeout(config.timeout)
             .disable_redirects()
@@ -89,6 +93,7 @@ impl HeartbeatSender {
             outbox: Outbox::default(),
             status: OperationalStatus::Ready,
             connection: Connection::Untried,
+            stats,
             timer: None,
         }
     }
@@ -144,6 +149,7 @@ impl HeartbeatSender {
     }
 
     fn take(&mut self, answer: Answer, upto: u64) {
+        self.stats.count(&answer);
         match answer {
             Answer::Stored => {
                 self.pacing.succeeded();
@@ -213,6 +219,7 @@ impl Handler<TellQueen> for HeartbeatSender {
 
     fn handle(&mut self, TellQueen(event): TellQueen, ctx: &mut Self::Context) {
         let dropped = self.outbox.push(event);
+        self.stats.set_events_dropped(dropped);
         if dropped.is_power_of_two() {
             tracing::warn!(dropped, "the queen is away for long: the oldest events are dropped");
         }

@@ -6,13 +6,17 @@
 
 mod report;
 
-use super::{engine_load::EngineLoad, gpu_sampler::GpuView, rates::Figures};
+use super::{
+    engine_load::EngineLoad,
+    gpu_sampler::GpuView,
+    rates::{Counted, Figures},
+};
 use crate::{
     contract::{Age, ExitRecord, Isolation, NodeStats, WorkerReport, WorkerSpec, WorkerState},
     platform::process::Identity,
 };
 use arc_swap::ArcSwap;
-use dashmap::DashMap;
+use dashmap::{DashMap, mapref::multiple::RefMulti};
 use report::report;
 use std::{
     fmt,
@@ -91,6 +95,8 @@ struct Entry {
     status: Arc<WorkerStatus>,
     sample: Option<Sample>,
     load: Option<(EngineLoad, Instant)>,
+    /// Processes of all its runs that the kernel killed for memory.
+    oom_kills: u64,
 }
 
 impl Entry {
@@ -105,6 +111,17 @@ impl Entry {
             .filter(|(_, taken)| counts(*taken))
             .map_or_else(EngineLoad::default, |(load, _)| load)
     }
+}
+
+/// A worker with what was counted of it.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// As it is told, without log lines.
+    pub report: WorkerReport,
+    /// Of its run; `None` before the first sample.
+    pub counted: Option<Counted>,
+    /// Processes of all its runs that the kernel killed for memory, since the hive began.
+    pub oom_kills: u64,
 }
 
 /// See the module.
@@ -124,7 +141,11 @@ impl HiveBoard {
             status: Arc::clone(&status),
             sample: None,
             load: None,
+            oom_kills: 0,
         });
+        if let Some(exit) = new_exit(entry.status.last_exit.as_ref(), status.last_exit.as_ref()) {
+            entry.oom_kills = entry.oom_kills.saturating_add(exit.oom_killed.unwrap_or(0));
+        }
         if entry.status.run != status.run || status.main.is_none() {
             entry.sample = None;
             entry.load = None;
@@ -216,12 +237,32 @@ impl HiveBoard {
         reports
     }
 
+    /// All workers with what was counted of them, in any order.
+    pub fn measured(&self) -> Vec<Measured> {
+        let gpus = self.gpus.load();
+        let measured = |entry: RefMulti<'_, WorkerName, Entry>| Measured {
+            report: report(entry.key(), entry.value(), &gpus, false),
+            counted: entry.sample.as_ref().map(|sample| sample.figures.counted),
+            oom_kills: entry.oom_kills,
+        };
+        self.workers.iter().map(measured).collect()
+    }
+
     /// All names, sorted.
     pub fn names(&self) -> Vec<WorkerName> {
         let mut names: Vec<_> = self.workers.iter().map(|entry| entry.key().clone()).collect();
         names.sort_unstable();
         names
     }
+}
+
+/// The exit of a run that ended since.
+fn new_exit(
+    before: Option<&Arc<ExitRecord>>,
+    now: Option<&Arc<ExitRecord>>,
+) -> Option<Arc<ExitRecord>> {
+    let same = |now: &&Arc<ExitRecord>| before.is_some_and(|before| Arc::ptr_eq(before, now));
+    now.filter(|now| !same(now)).map(Arc::clone)
 }
 
 #[cfg(test)]

@@ -150,6 +150,21 @@ pub enum ScheduleRefusal {
     TooMany,
 }
 
+/// How much there is of what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlacementFigures {
+    /// Workers that take a request now.
+    pub open: usize,
+    /// Workers that would with a free slot.
+    pub full: usize,
+    /// All others.
+    pub shut: usize,
+    /// Reservations that are held.
+    pub reservations: usize,
+    /// Requests that wait.
+    pub queued: usize,
+}
+
 /// A handle on the placement, cheap to clone.
 #[derive(Clone)]
 pub struct Placement(Arc<Mutex<Ledger>>);
@@ -274,6 +289,11 @@ impl Placement {
     /// The workers that a filter means, in any order: each in its hive's record.
     pub fn select(&self, filter: &WorkerFilter) -> Vec<(Arc<HiveRecord>, usize)> {
         self.with(|ledger| ledger.select(filter))
+    }
+
+    /// How much there is of what, now.
+    pub fn figures(&self) -> PlacementFigures {
+        self.with(|ledger| ledger.figures())
     }
 
     /// Every model name that may be asked for, sorted.

@@ -31,6 +31,23 @@ pub struct Figures {
     pub pids: Vec<u32>,
     /// Whether the rates are measured: they are not on a first sample.
     pub has_rates: bool,
+    /// What the kernel counts, as it counts.
+    pub counted: Counted,
+}
+
+/// Of a run so far, or now; not rounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Counted {
+    /// Processor time.
+    pub cpu_time: Duration,
+    /// Bytes, page cache included.
+    pub rss_bytes: u64,
+    /// Bytes, less what would go first.
+    pub working_set_bytes: u64,
+    /// Bytes read from devices.
+    pub read_bytes: u64,
+    /// Bytes written to devices.
+    pub write_bytes: u64,
 }
 
 /// What `now` and the sample before it, `elapsed` ago, amount to. `None` when they are too close.
@@ -46,6 +63,13 @@ pub fn figures(now: &RawSample, before: Option<(&RawSample, Duration)>) -> Optio
         pressure: Pressure { cpu, memory, io },
         pids: now.pids.clone(),
         throttled_pct: now.periods.map(|_| 0.0),
+        counted: Counted {
+            cpu_time: now.cpu_time,
+            rss_bytes: now.rss_bytes,
+            working_set_bytes: now.working_set_bytes,
+            read_bytes: now.read_bytes,
+            write_bytes: now.write_bytes,
+        },
         ..Figures::default()
     };
     if let Some((before, elapsed)) = before {

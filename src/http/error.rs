@@ -46,6 +46,11 @@ impl HttpError {
         Self { retry_after_s: Some(seconds), ..self }
     }
 
+    /// The case, for programs.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
     /// 500: a part of this process has ended that should not have.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)

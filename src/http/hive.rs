@@ -3,6 +3,7 @@
 
 pub mod admin;
 mod logs;
+mod metrics;
 
 pub use logs::Readers;
 
@@ -13,6 +14,7 @@ use super::{
 };
 use crate::{
     actors::{
+        heartbeat_sender::SenderStats,
         hive_board::{HiveBoard, WorkerName},
         spawner::{
             DrainWorker, LaunchError, RestartWorker, ResumeWorker, SpawnRefusal, SpawnWorker,
@@ -58,6 +60,8 @@ pub struct HiveState {
     pub closing: watch::Receiver<bool>,
     /// How many read a log.
     pub readers: Arc<Readers>,
+    /// What became of heartbeats.
+    pub heartbeats: Arc<SenderStats>,
 }
 
 /// A worker whole: its figures, and what it was asked to be.
@@ -100,6 +104,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(post("/v1/workers/{group}/{instance}/resume", resume))
         .service(get("/v1/workers/{group}/{instance}/logs", logs::get))
         .service(get("/capabilities", capabilities))
+        .service(get("/metrics", metrics::get))
         .service(get("/health", health))
         .default_service(web::to(not_found));
 }

@@ -1,9 +1,11 @@
 //! The queen's routes: heartbeats in, the registry and the event stream out.
 
 mod body;
+mod counters;
 mod forward;
 mod gateway;
 mod heartbeat;
+mod metrics;
 mod params;
 mod scan;
 mod schedule;
@@ -11,6 +13,7 @@ mod stream;
 mod validate;
 
 pub use body::{BODY_LIMIT, BODY_TIMEOUT};
+pub use counters::QueenCounters;
 pub use forward::KnownHives;
 pub use gateway::{GATEWAY_BODIES, GATEWAY_BODY, GATEWAY_REQUESTS, GatewayConfig};
 pub use scan::{DEPTH_LIMIT, OBJECTS_LIMIT};
@@ -56,6 +59,8 @@ pub struct QueenState {
     pub gateway: GatewayConfig,
     /// What requests to the gateway may hold at once.
     pub gateway_intake: Arc<Intake>,
+    /// What is counted.
+    pub counters: QueenCounters,
     /// When the queen started.
     pub started: Instant,
     /// The same by the wall clock, seconds since 1970.
@@ -70,6 +75,7 @@ impl QueenState {
         placement: Placement,
         gateway: GatewayConfig,
         known_hives: KnownHives,
+        counters: QueenCounters,
         arbiter: &ArbiterHandle,
         on_exit: impl Fn(&'static str) -> E,
     ) -> Self
@@ -101,6 +107,7 @@ impl QueenState {
             placement,
             gateway,
             gateway_intake: Arc::new(Intake::new(GATEWAY_BODIES, GATEWAY_REQUESTS)),
+            counters,
             started,
             started_unix_s: unix_s(),
         }
@@ -131,6 +138,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(get("/v1/history", history))
         .service(get("/v1/heartbeats/stream", stream::get))
         .configure(gateway::configure)
+        .service(get("/metrics", metrics::get))
         .service(get("/health", health))
         .default_service(web::to(not_found));
 }

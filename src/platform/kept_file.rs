@@ -10,7 +10,15 @@ use rustix::{
     fs::{FileType, Mode, OFlags, fstat, open},
     io::Errno,
 };
-use std::{cell::RefCell, fs::File, io, os::unix::fs::FileExt, path::Path, time::Duration};
+use std::{
+    cell::RefCell,
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 /// No file that is sampled is larger; what is beyond is cut off, bytes.
 pub const READ_MAX: usize = 1 << 20;
@@ -20,6 +28,9 @@ const PAGE: usize = 4096;
 /// The kernel hands out such a file a page at a time, less at most a record: a read that brought less
 /// than this was the last one.
 const SURELY_THE_END: usize = PAGE / 4;
+
+/// Texts that did not hold what they should, by the whole process.
+static MALFORMED: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     /// One for all files that a thread reads.
@@ -77,6 +88,21 @@ impl KeptFile {
     }
 }
 
+/// What `parse` finds in a file. `None` where there is no such file, where it cannot be read any more, and
+/// where its text makes no sense, which is counted.
+pub fn parsed<T>(file: Option<&KeptFile>, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+    let found = file?.read(parse).ok()?;
+    if found.is_none() {
+        MALFORMED.fetch_add(1, Ordering::Relaxed);
+    }
+    found
+}
+
+/// Texts that made no sense so far, in the whole process.
+pub fn malformed() -> u64 {
+    MALFORMED.load(Ordering::Relaxed)
+}
+
 /// Reads a file once, with the same care.
 pub fn read_once(path: &Path) -> io::Result<String> {
     KeptFile::open(path)?.read(str::to_owned)
@@ -101,6 +127,20 @@ mod tests {
         assert_eq!(file.read(str::to_owned).unwrap(), long);
         fs::write(&path, "").unwrap();
         assert_eq!(file.read(str::to_owned).unwrap(), "");
+    }
+
+    #[test]
+    fn a_text_that_makes_no_sense_costs_its_figure_and_is_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        fs::write(&path, "12 apples").unwrap();
+        let (file, before) = (KeptFile::open(&path).unwrap(), malformed());
+        let number = |text: &str| text.parse::<u64>().ok();
+        assert_eq!(parsed(Some(&file), number), None);
+        assert!(malformed() > before);
+        assert_eq!(parsed(None, number), None, "there is none");
+        fs::write(&path, "12").unwrap();
+        assert_eq!(parsed(Some(&file), number), Some(12));
     }
 
     #[test]

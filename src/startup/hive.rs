@@ -4,7 +4,7 @@ use super::{Server, StartupError, Vital, http_threads, serve};
 use crate::{
     actors::{
         gpu_sampler::{GpuSampler, GpuSamplerConfig, GpuView},
-        heartbeat_sender::{HeartbeatSender, SayGoodbye, SenderConfig},
+        heartbeat_sender::{HeartbeatSender, SayGoodbye, SenderConfig, SenderStats},
         hive_board::HiveBoard,
         log_keeper::LogKeeper,
         node_monitor::NodeMonitor,
@@ -69,7 +69,11 @@ impl Hive {
         let (actors, monitors, loads) = (Arbiter::new(), Arbiter::new(), Arbiter::new());
         start_node_monitor(&settings, &board, &monitors, vital);
         start_gpu_sampler(&settings, &board, &monitors, vital);
-        let sender = start_sender(&settings, address.port(), &board, &actors, vital);
+        let heartbeats = Arc::new(SenderStats::default());
+        let sender = {
+            let stats = Arc::clone(&heartbeats);
+            start_sender(&settings, address.port(), &board, stats, &actors, vital)
+        };
         let config = SpawnerConfig {
             sample_interval: settings.sample_interval,
             open_sampler: Box::new(|_, run| Ok(Box::new(Sampler::open(run)?))),
@@ -112,6 +116,7 @@ impl Hive {
             started: Instant::now(),
             closing: closed,
             readers: Arc::new(Readers::default()),
+            heartbeats,
         };
         let server = serve(listener, http_threads(HTTP_THREADS_MAX), state, configure)
             .map_err(|source| system("serve HTTP", source))?;
@@ -214,6 +219,7 @@ fn start_sender(
     settings: &HiveSettings,
     port: u16,
     board: &Arc<HiveBoard>,
+    stats: Arc<SenderStats>,
     actors: &Arbiter,
     vital: &Vital,
 ) -> Addr<HeartbeatSender> {
@@ -229,7 +235,7 @@ fn start_sender(
     let board = Arc::clone(board);
     start_guarded(
         &actors.handle(),
-        move |_| HeartbeatSender::new(config, board),
+        move |_| HeartbeatSender::new(config, board, stats),
         vital.watch("heartbeat sender"),
     )
 }

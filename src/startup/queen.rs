@@ -7,11 +7,11 @@ use crate::{
         placement::{Placement, PlacementConfig},
         registry::RegistryConfig,
     },
-    http::queen::{GatewayConfig, KnownHives, QueenState, configure},
+    http::queen::{GatewayConfig, KnownHives, QueenCounters, QueenState, configure},
     settings::QueenSettings,
 };
 use actix::Arbiter;
-use std::net::TcpListener;
+use std::{io, net::TcpListener};
 
 /// A few threads serve any number of dashboards.
 const HTTP_THREADS_MAX: usize = 8;
@@ -51,8 +51,10 @@ impl Queen {
                 first_byte_timeout: settings.gateway.first_byte_timeout,
                 idle_timeout: settings.gateway.idle_timeout,
             };
-            let arbiter = arbiter.handle();
-            QueenState::start(config, placement, gateway, known, &arbiter, |name| vital.watch(name))
+            let counters = QueenCounters::new()
+                .map_err(|error| StartupError::System("count", io::Error::other(error)))?;
+            let (arbiter, watch) = (arbiter.handle(), |name| vital.watch(name));
+            QueenState::start(config, placement, gateway, known, counters, &arbiter, watch)
         };
         let server = serve(listener, http_threads(HTTP_THREADS_MAX), state.clone(), configure)
             .map_err(|source| StartupError::System("serve HTTP", source))?;

@@ -27,6 +27,7 @@ mod gpu_smi;
 mod hive_restart;
 mod isolation;
 mod logs;
+mod metrics;
 mod misfortune;
 mod openai_client;
 mod pipeline;

@@ -196,8 +196,8 @@ impl Index {
     }
 
     /// All workers.
-    pub(super) fn everyone(&self) -> &BTreeSet<u32> {
-        &self.all.members
+    pub(super) fn everyone(&self) -> &Bucket {
+        &self.all
     }
 }
 

@@ -13,7 +13,7 @@ mod reserve;
 pub(super) use admit::Admitted;
 
 use super::{
-    Handover, PlacementConfig, WorkerKey,
+    Handover, PlacementConfig, PlacementFigures, WorkerKey,
     index::Index,
     queue::Queue,
     reason::Reason,
@@ -260,6 +260,18 @@ impl Ledger {
             Some(None) => Vec::new(),
             Some(Some(hive)) => hive.workers.iter().filter_map(meant).collect(),
             None => self.index.candidates(filter).iter().filter_map(meant).collect(),
+        }
+    }
+
+    pub(super) fn figures(&self) -> PlacementFigures {
+        let workers = self.index.everyone();
+        let (open, full) = (workers.open.len(), workers.full.len());
+        PlacementFigures {
+            open,
+            full,
+            shut: workers.members.len().saturating_sub(open + full),
+            reservations: self.reservations.len(),
+            queued: self.queue.len(),
         }
     }
 

@@ -41,6 +41,11 @@ impl Reservations {
         self.by_id.len() < RESERVATIONS_LIMIT
     }
 
+    /// How many are held, or were and have not expired.
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
     pub(super) fn insert(&mut self, id: Uuid, reservation: Reservation) {
         self.expiry.insert((reservation.expires, id));
         self.by_id.insert(id, reservation);

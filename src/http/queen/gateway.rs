@@ -31,7 +31,10 @@ use answer::Held;
 use exchange::Exchange;
 use pool::Pool;
 use serde::Serialize;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Bytes of bodies that the gateway holds at once.
 pub const GATEWAY_BODIES: usize = 512 << 20;
@@ -77,6 +80,18 @@ async fn infer(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, HttpError> {
+    let begun = Instant::now();
+    let answered = exchange(&state, &pool, &request, payload).await;
+    state.counters.gateway(&answered, begun.elapsed());
+    answered
+}
+
+async fn exchange(
+    state: &QueenState,
+    pool: &Pool,
+    request: &HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, HttpError> {
     let mut load = state.gateway_intake.begin();
     load.enqueue().map_err(|full| HttpError::overloaded(full.to_string(), RETRY_AFTER_S))?;
     headers::refuse_loop(request.headers())?;
@@ -86,9 +101,10 @@ async fn infer(
     let model = model::read(&body)?;
     let exchange = Exchange {
         placement: &state.placement,
+        counters: &state.counters,
         config: state.gateway,
-        pool: &pool,
-        request: &request,
+        pool,
+        request,
         body: &body,
     };
     let ask = InferenceAsk { model: &model, session, reservation, refused_by: &[] };
@@ -98,7 +114,8 @@ async fn infer(
     load.release_bytes();
     let in_flight = request.app_data::<InFlightCount>().map(InFlightCount::enter);
     let upstream = Arc::clone(booking.upstream());
-    let held = Held { slot: booking, upstream, load, in_flight, peer: peer.cloned() };
+    let counters = state.counters.clone();
+    let held = Held { slot: booking, upstream, load, in_flight, peer: peer.cloned(), counters };
     Ok(answer::pass_on(answer, held, state.gateway.idle_timeout))
 }
 

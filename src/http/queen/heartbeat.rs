@@ -22,13 +22,31 @@ pub(super) async fn post(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, HttpError> {
+    let taken = take(&state, &request, payload).await;
+    state.counters.heartbeat(match &taken {
+        Ok((Outcome::Stored, _)) => "stored",
+        Ok((Outcome::Repeated, _)) => "repeated",
+        Ok((Outcome::Superseded, _)) => "superseded",
+        Ok((Outcome::Full, _)) => "full",
+        Err(error) => error.code(),
+    });
+    let (outcome, id) = taken?;
+    answer(outcome, &id)
+}
+
+async fn take(
+    state: &QueenState,
+    request: &HttpRequest,
+    payload: web::Payload,
+) -> Result<(Outcome, String), HttpError> {
     let mut load = state.intake.begin();
-    let body = body::read(&request, payload.into_inner(), &mut load).await?;
+    let body = body::read(request, payload.into_inner(), &mut load).await?;
     let heartbeat = parse(&body)?;
     validate(&heartbeat)
         .map_err(|invalid| HttpError::bad_request("invalid_field", invalid.to_string()))?;
     drop(body);
-    store(&state, heartbeat, load).await
+    let id = heartbeat.hive.id.clone();
+    store(state, heartbeat, load).await.map(|outcome| (outcome, id))
 }
 
 /// The body as a heartbeat. Only one that cannot be parsed is parsed again, to name the place.
@@ -66,17 +84,15 @@ async fn store(
     state: &QueenState,
     heartbeat: HiveHeartbeat,
     mut load: Load,
-) -> Result<HttpResponse, HttpError> {
+) -> Result<Outcome, HttpError> {
     let overloaded = |message: String| HttpError::overloaded(message, RETRY_AFTER_S);
     load.enqueue().map_err(|full| overloaded(full.to_string()))?;
-    let id = heartbeat.hive.id.clone();
     let sent = state.registry.send(StoreHeartbeat { heartbeat, load });
-    let outcome = tokio::time::timeout(STORE_TIMEOUT, sent)
+    tokio::time::timeout(STORE_TIMEOUT, sent)
         .await
         .map_err(|_| overloaded("the registry took too long".into()))?
         .map_err(|_| HttpError::internal("the registry has ended"))?
-        .map_err(|behind| overloaded(behind.to_string()))?;
-    answer(outcome, &id)
+        .map_err(|behind| overloaded(behind.to_string()))
 }
 
 fn answer(outcome: Outcome, id: &str) -> Result<HttpResponse, HttpError> {

@@ -31,6 +31,7 @@ fn state() -> QueenState {
         Placement::default(),
         GatewayConfig::default(),
         KnownHives::default(),
+        QueenCounters::new().unwrap(),
         &actix::Arbiter::current(),
         |_| |_| (),
     )

@@ -1,7 +1,7 @@
 //! Samples one run's cgroup through files that are kept open.
 
 use super::parse::{CpuStat, IoStat, MemoryStat, pressure_some_avg10};
-use crate::platform::kept_file::KeptFile;
+use crate::platform::kept_file::{KeptFile, parsed};
 use rustix::fs::{Mode, OFlags, fstat, open};
 use std::{
     io,
@@ -81,14 +81,18 @@ impl CgroupReader {
     /// own figures only.
     pub fn sample(&mut self) -> io::Result<CgroupFigures> {
         let pids = self.pids()?;
-        let cpu = parsed(&self.cpu_stat, |text| Some(CpuStat::parse(text)));
-        let memory = parsed(&self.memory_stat, |text| Some(MemoryStat::parse(text)));
+        let cpu = parsed(self.cpu_stat.as_ref(), |text| {
+            Some(CpuStat::parse(text)).filter(|stat| stat.usage_usec.is_some())
+        });
+        let memory = parsed(self.memory_stat.as_ref(), |text| {
+            Some(MemoryStat::parse(text)).filter(|stat| stat.anon.is_some())
+        });
         Ok(CgroupFigures {
             pids,
             cpu: cpu.unwrap_or_default(),
             memory: memory.unwrap_or_default(),
-            memory_current_bytes: parsed(&self.memory_current, |s| s.trim().parse().ok()),
-            io: parsed(&self.io_stat, |text| Some(IoStat::parse(text))),
+            memory_current_bytes: parsed(self.memory_current.as_ref(), |s| s.trim().parse().ok()),
+            io: parsed(self.io_stat.as_ref(), |text| Some(IoStat::parse(text))),
             pressure: self.pressure(),
         })
     }
@@ -101,7 +105,7 @@ impl CgroupReader {
             return pressures;
         }
         let files = [&self.cpu_pressure, &self.memory_pressure, &self.io_pressure];
-        let pressures = files.map(|file| parsed(file, pressure_some_avg10));
+        let pressures = files.map(|file| parsed(file.as_ref(), pressure_some_avg10));
         self.pressures = Some((Instant::now(), pressures));
         pressures
     }
@@ -115,10 +119,6 @@ impl CgroupReader {
         }
         self.procs.read(|text| text.lines().filter_map(|line| line.parse().ok()).collect())
     }
-}
-
-fn parsed<T>(file: &Option<KeptFile>, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
-    file.as_ref()?.read(parse).ok()?
 }
 
 #[cfg(test)]

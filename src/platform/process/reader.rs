@@ -1,7 +1,7 @@
 //! Samples the processes of a tree through files of /proc that are kept open.
 
 use super::ProcessStat;
-use crate::platform::kept_file::KeptFile;
+use crate::platform::kept_file::{KeptFile, parsed};
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
@@ -116,19 +116,15 @@ impl ProcessFiles {
     }
 
     fn add_to(&mut self, sum: &mut TreeFigures, page_bytes: u64) {
-        sum.cpu_time += parsed(&self.stat, cpu_time).unwrap_or_default();
-        if let Some((resident, shared)) = parsed(&self.statm, resident_and_shared) {
+        sum.cpu_time += parsed(self.stat.as_ref(), cpu_time).unwrap_or_default();
+        if let Some((resident, shared)) = parsed(self.statm.as_ref(), resident_and_shared) {
             sum.rss_bytes += resident * page_bytes;
             sum.anon_bytes += resident.saturating_sub(shared) * page_bytes;
         }
-        self.last_io = parsed(&self.io, io_bytes).unwrap_or(self.last_io);
+        self.last_io = parsed(self.io.as_ref(), io_bytes).unwrap_or(self.last_io);
         sum.read_bytes += self.last_io.0;
         sum.write_bytes += self.last_io.1;
     }
-}
-
-fn parsed<T>(file: &Option<KeptFile>, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
-    file.as_ref()?.read(parse).ok()?
 }
 
 /// Of `/proc/PID/stat`. A child's time moves to its parent's `cutime` when it is waited for, so

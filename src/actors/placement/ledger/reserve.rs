@@ -132,7 +132,7 @@ impl Ledger {
     /// Why each worker does not take it, those that come nearest first.
     fn rejections(&self, ask: &Ask<'_>, now: Instant) -> ScheduleRefusal {
         let near = self.index.bucket(ask.model, ask.group).map(|bucket| &bucket.members);
-        let others = self.index.everyone();
+        let others = &self.index.everyone().members;
         let far = others.iter().filter(|index| near.is_none_or(|near| !near.contains(index)));
         let order = near.into_iter().flatten().chain(far).take(REJECTIONS_LIMIT);
         let rejected: Vec<_> = order

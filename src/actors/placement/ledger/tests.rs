@@ -452,6 +452,6 @@ proptest! {
         for hive in ["0", "1"] {
             ledger.forget(hive, now);
         }
-        prop_assert!(ledger.index.everyone().is_empty() && ledger.index.models().next().is_none());
+        prop_assert!(ledger.index.everyone().members.is_empty() && ledger.index.models().next().is_none());
     }
 }

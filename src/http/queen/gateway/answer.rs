@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     actors::{placement::Upstream, registry::Load},
-    http::{in_flight::InFlight, peer::Peer},
+    http::{in_flight::InFlight, peer::Peer, queen::QueenCounters},
 };
 use actix_web::{
     HttpResponse,
@@ -41,6 +41,7 @@ pub(super) struct Held<S> {
     pub(super) load: Load,
     pub(super) in_flight: Option<InFlight>,
     pub(super) peer: Option<Peer>,
+    pub(super) counters: QueenCounters,
 }
 
 /// The worker's answer as the client's.
@@ -86,6 +87,16 @@ pub(super) enum Broken {
     ClientGone,
 }
 
+impl Broken {
+    fn by(&self) -> &'static str {
+        match self {
+            Self::Worker(_) => "worker",
+            Self::Idle(_) => "idle",
+            Self::ClientGone => "client",
+        }
+    }
+}
+
 struct Open<S> {
     body: WorkerBody,
     held: Held<S>,
@@ -110,6 +121,7 @@ impl<S> Answer<S> {
     ) -> Poll<Option<Result<Bytes, Broken>>> {
         if let Some(open) = self.open.take() {
             let worker = &open.held.upstream.worker_id;
+            open.held.counters.broken_off(why.by());
             match &why {
                 Broken::ClientGone => tracing::debug!(worker, "client gone, request cancelled"),
                 Broken::Idle(_) => tracing::warn!(worker, error = %why, "answer broken off"),

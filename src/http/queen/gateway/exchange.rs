@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     actors::placement::{Admission, AdmissionRefusal, Booking, InferenceAsk, Placement},
-    http::error::HttpError,
+    http::{error::HttpError, queen::QueenCounters},
 };
 use actix_web::HttpRequest;
 use bytes::{Bytes, BytesMut};
@@ -24,6 +24,7 @@ const HEAD: usize = 1 << 10;
 /// What one request's tries have in common.
 pub(super) struct Exchange<'a> {
     pub(super) placement: &'a Placement,
+    pub(super) counters: &'a QueenCounters,
     pub(super) config: GatewayConfig,
     pub(super) pool: &'a Pool,
     pub(super) request: &'a HttpRequest,
@@ -57,6 +58,7 @@ impl Exchange<'_> {
                 Err(NoAnswer::Refused(error)) => {
                     let cause = std::error::Error::source(&error).map(ToString::to_string);
                     tracing::debug!(worker = booking.upstream().worker_id, %error, cause, "worker refuses");
+                    self.counters.worker_refused();
                     refused_by.push(booking.key());
                     booking.refused();
                     // It was for the worker that has refused.
@@ -79,7 +81,11 @@ impl Exchange<'_> {
             Admission::Refused(refusal) => Err(errors::refused(&refusal, ask.model)),
             Admission::Queued(place) => {
                 let until = *until.get_or_insert_with(|| Instant::now() + limit);
-                timeout_at(until, place).await.map_err(|_| errors::queue_timeout(limit))
+                let begun = Instant::now();
+                let placed = timeout_at(until, place).await;
+                let booking = placed.map_err(|_| errors::queue_timeout(limit))?;
+                self.counters.queued(begun.elapsed());
+                Ok(booking)
             }
         }
     }

@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::actors::placement::Placement;
-use crate::{actors::registry::RegistryConfig, http::queen::KnownHives};
+use crate::{
+    actors::registry::RegistryConfig,
+    http::queen::{KnownHives, QueenCounters},
+};
 use actix_web::{App, http::StatusCode, test};
 use serde_json::{Value, json};
 
@@ -12,6 +15,7 @@ fn state() -> QueenState {
         Placement::default(),
         GatewayConfig::default(),
         KnownHives::default(),
+        QueenCounters::new().unwrap(),
         &actix::Arbiter::current(),
         |_| |_| (),
     )

@@ -62,6 +62,7 @@ async fn site(said: &'static str, stays: bool, idle: Duration) -> Site {
                     load: Arc::new(Intake::default()).begin(),
                     in_flight: None,
                     peer: request.conn_data::<Peer>().cloned(),
+                    counters: QueenCounters::new().unwrap(),
                 };
                 pass_on(answer, held, idle)
             }
