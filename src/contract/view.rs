@@ -155,7 +155,7 @@ pub struct CgroupCapability {
     pub slice: Option<String>,
     /// What is enabled there.
     pub controllers: Vec<String>,
-    /// Why there is none.
+    /// Why there is none, or why controllers are missing, and what can be done about it.
     pub reason: Option<String>,
 }
 

@@ -187,6 +187,7 @@ fn unprocessable(message: String) -> HttpError {
 fn launch_error(error: &LaunchError) -> HttpError {
     match error.field() {
         Some(field) => unprocessable(format!("{field}: {}", error.chain())),
+        None if error.is_exhausted() => HttpError::overloaded(error.chain(), 5),
         None => HttpError::internal(error.chain()),
     }
 }

@@ -8,13 +8,15 @@ use crate::{
         hive_board::HiveBoard,
         log_keeper::LogKeeper,
         node_monitor::NodeMonitor,
-        spawner::{Archive, Reload, Shutdown, SpawnerActor, SpawnerConfig, base_environment},
+        spawner::{
+            Archive, Reload, Shutdown, SpawnerActor, SpawnerConfig, WORKERS_MAX, base_environment,
+        },
         supervise::start_guarded,
     },
     contract::{Capabilities, CgroupCapability, Device},
     http::hive::{HiveState, Readers, admin::AdminPolicy, configure},
     platform::{
-        cgroup::{CgroupTree, find_root},
+        cgroup::{CgroupTree, find_root, hint_for_discovery, hint_for_tree},
         gpu::{self, GpuSource, NvidiaSmi, NvmlLibrary},
         log_file::LogDir,
         node::cpu_name,
@@ -39,6 +41,15 @@ use tokio::sync::watch;
 
 /// A hive's API is for its operator and its queen.
 const HTTP_THREADS_MAX: usize = 2;
+
+/// Kept files of a worker: nine of its cgroup, one that tells of its end.
+const OPEN_FILES_A_WORKER: u64 = 10;
+
+/// What a hive has open besides: connections, logs, files that are just being written.
+const OPEN_FILES_OWN: u64 = 1_024;
+
+/// Enough for as many workers as a hive takes.
+const OPEN_FILES_WANTED: u64 = WORKERS_MAX as u64 * OPEN_FILES_A_WORKER + OPEN_FILES_OWN;
 
 pub(super) struct Hive {
     spawner: Addr<SpawnerActor>,
@@ -251,9 +262,7 @@ fn open_tree(
     };
     let tried = match settings.mode {
         CgroupMode::Off => Err("hive.cgroup.mode is \"off\"".to_owned()),
-        _ => find_root(settings.root.as_deref()).map_err(|error| super::chain(&error)).and_then(
-            |root| CgroupTree::open(root, &settings.slice).map_err(|error| super::chain(&error)),
-        ),
+        _ => find_tree(settings),
     };
     let mut capability = CgroupCapability {
         mode: mode.into(),
@@ -271,6 +280,10 @@ fn open_tree(
             capability.controllers = tree.controllers();
             tracing::info!(slice, controllers = ?capability.controllers, "workers get a cgroup each");
             capability.slice = Some(slice);
+            capability.reason = tree.shortfall();
+            if let Some(reason) = &capability.reason {
+                tracing::warn!(reason, "workers do without some controllers");
+            }
             Ok((Some(tree), capability))
         }
         Err(reason) if settings.mode == CgroupMode::Require => Err(StartupError::NoCgroup(reason)),
@@ -287,14 +300,32 @@ fn open_tree(
     }
 }
 
+/// The tree, or why there is none and what to do about it, in one line.
+fn find_tree(settings: &CgroupSettings) -> Result<CgroupTree, String> {
+    let root = find_root(settings.root.as_deref())
+        .map_err(|error| format!("{}: {}", super::chain(&error), hint_for_discovery(&error)))?;
+    CgroupTree::open(root, &settings.slice).map_err(|error| {
+        let hint = hint_for_tree(&error).map_or_else(String::new, |hint| format!(": {hint}"));
+        super::chain(&error) + &hint
+    })
+}
+
 /// Each worker keeps several files open. Returns the limits that the hive was started with, which
 /// its workers get.
 fn raise_open_files() -> Option<(u64, u64)> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
-    if soft < hard
-        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
-    {
-        tracing::warn!(%error, soft, "cannot raise the limit of open files");
+    // Beyond its hard limit only a privileged process gets: what it has is what others make do with.
+    let tries = [hard.max(OPEN_FILES_WANTED), hard];
+    let got =
+        tries.into_iter().find(|most| setrlimit(Resource::RLIMIT_NOFILE, *most, *most).is_ok());
+    let got = got.unwrap_or(soft);
+    if got < OPEN_FILES_WANTED {
+        let workers = got.saturating_sub(OPEN_FILES_OWN) / OPEN_FILES_A_WORKER;
+        tracing::warn!(
+            open_files = got,
+            workers,
+            "the limit of open files allows so many workers; raise it (ulimit -Hn, LimitNOFILE=) for more"
+        );
     }
     Some((soft, hard))
 }

@@ -86,6 +86,15 @@ impl LaunchError {
         }
     }
 
+    /// Whether a limit of the machine was reached, of cgroups or of processes: later it may work.
+    pub fn is_exhausted(&self) -> bool {
+        match self {
+            Self::Spawn(error) => error.source.kind() == io::ErrorKind::WouldBlock,
+            Self::Cgroup(error) => error.is_exhausted(),
+            _ => false,
+        }
+    }
+
     /// The whole chain in one line.
     pub fn chain(&self) -> String {
         chain(self)
@@ -263,10 +272,14 @@ pub fn examine(cgroup: Option<&RunCgroup>, log: &LogFile) -> Autopsy {
     }
 }
 
-/// Notes who belongs to a run now, while parents still tell.
-pub fn note_tree(tracker: &SharedTracker, processes: &TableCache) {
+/// Before a run is told to end: notes who belongs to it, while parents still tell, and lets it hear what it
+/// is told.
+pub fn prepare_to_end(tracker: &SharedTracker, cgroup: Option<&RunCgroup>, processes: &TableCache) {
     if let Ok(table) = processes.get() {
         tracker.update(&table);
+    }
+    if let Some(cgroup) = cgroup {
+        cgroup.thaw();
     }
 }
 

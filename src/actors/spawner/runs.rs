@@ -212,14 +212,15 @@ impl SpawnerActor {
         let own = worker.spec.as_ref().map_or(DEFAULT_GRACE_MS, |spec| spec.stop_grace_ms);
         let grace = worker.grace.unwrap_or(Duration::from_millis(own));
         let (number, worker_name) = (worker.run_number, name.clone());
-        let (tracker, processes) = (run.tracker.clone(), Arc::clone(&self.table));
+        let (tracker, cgroup) = (run.tracker.clone(), run.cgroup.clone());
+        let processes = Arc::clone(&self.table);
         worker.timers.push(ctx.run_later(grace, move |spawner, ctx| {
             spawner.kill(&worker_name, number, ctx);
         }));
         let name = name.clone();
         self.off_thread(
             ctx,
-            move || run::note_tree(&tracker, &processes),
+            move || run::prepare_to_end(&tracker, cgroup.as_ref(), &processes),
             move |_, spawner, _| {
                 let current = |worker: &&Worker| worker.run_number == number;
                 let run = spawner.workers.get(&name).filter(current).and_then(|w| w.run.as_ref());

@@ -1,7 +1,10 @@
 //! The directories of our slice: `{root}/{slice}/{group}/{instance}`, the last one made anew for
 //! each run of a worker, so that its peaks and counts are that run's own.
 
-use super::parse::oom_kills;
+use super::{
+    parse::oom_kills,
+    room::{enable_controllers, enable_controllers_making_room, shortfall},
+};
 use crate::platform::{
     kept_file::{KeptFile, read_once},
     limits::CPU_PERIOD_USEC,
@@ -15,9 +18,6 @@ use std::{
     time::{Duration, Instant},
 };
 use thiserror::Error;
-
-/// Of what the kernel has, what is enabled on the way down.
-const CONTROLLERS: [&str; 4] = ["cpu", "memory", "io", "pids"];
 
 /// How long a killed cgroup may take to be empty. A process in uninterruptible sleep can outlast it.
 const EMPTY_WITHIN: Duration = Duration::from_secs(10);
@@ -35,9 +35,14 @@ pub struct CgroupError {
 }
 
 impl CgroupError {
-    fn at(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(super) fn at(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self { operation, path, source }
+    }
+
+    /// Whether it is a limit of the tree that was reached: with fewer cgroups in it, it would have worked.
+    pub fn is_exhausted(&self) -> bool {
+        self.source.kind() == io::ErrorKind::WouldBlock
     }
 }
 
@@ -54,6 +59,7 @@ pub struct Limits {
 #[derive(Clone, Debug)]
 pub struct CgroupTree {
     slice: PathBuf,
+    root: PathBuf,
     /// Held open for [`CgroupTree::lock`].
     dir: Arc<File>,
     /// A group's directory must not go while a worker's is made in it.
@@ -61,14 +67,15 @@ pub struct CgroupTree {
 }
 
 impl CgroupTree {
-    /// Takes `{root}/{slice}` for ours, making it if need be. Fails where the tree is not writable.
+    /// Takes `{root}/{slice}` for ours, making it if need be. Fails where the tree is not writable. A
+    /// process that is in `root` itself is moved to `{root}/{slice}-hive`, if nothing else will do.
     pub fn open(root: PathBuf, slice: &str) -> Result<Self, CgroupError> {
-        enable_controllers(&root);
+        enable_controllers_making_room(&root, &format!("{slice}-hive"))?;
         let slice = root.join(slice);
         make_dir(&slice)?;
         enable_controllers(&slice);
         let dir = File::open(&slice).map_err(CgroupError::at("open", &slice))?;
-        let tree = Self { slice, dir: Arc::new(dir), changing: Arc::default() };
+        let tree = Self { slice, root, dir: Arc::new(dir), changing: Arc::default() };
         tree.prove_writable()?;
         Ok(tree)
     }
@@ -96,6 +103,11 @@ impl CgroupTree {
         enabled.split_ascii_whitespace().map(str::to_owned).collect()
     }
 
+    /// Which controllers runs do not get, why, and what to do about it, in one line; `None`: they get all.
+    pub fn shortfall(&self) -> Option<String> {
+        shortfall(&self.root, &self.slice)
+    }
+
     /// What is there already: `(group, instance)` of each directory.
     pub fn list(&self) -> Vec<(String, String)> {
         let mut found = Vec::new();
@@ -120,8 +132,11 @@ impl CgroupTree {
         make_dir(&parent)?;
         enable_controllers(&parent);
         let run = self.run(group, instance);
-        run.remove()?;
-        make_dir(&run.path)?;
+        if let Err(error) = run.remove().and_then(|()| make_dir(&run.path)) {
+            // Fails where another worker is in it.
+            let _ = fs::remove_dir(&parent);
+            return Err(error);
+        }
         Ok(run)
     }
 
@@ -201,6 +216,11 @@ impl RunCgroup {
         read_once(&self.path.join("memory.peak")).ok()?.trim().parse().ok()
     }
 
+    /// Lets it go on if it was frozen: a frozen process hears no signal but the last.
+    pub fn thaw(&self) {
+        self.set("cgroup.freeze", "0");
+    }
+
     /// Kills everything in it, at once and for good, and waits until it is empty.
     /// Blocks; not for an actor's thread.
     pub fn kill(&self) -> Result<(), CgroupError> {
@@ -234,26 +254,14 @@ impl RunCgroup {
     }
 }
 
-fn make_dir(path: &Path) -> Result<(), CgroupError> {
+pub(super) fn make_dir(path: &Path) -> Result<(), CgroupError> {
     match fs::create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other.map_err(CgroupError::at("create", path)),
-    }
-}
-
-/// Each by itself: one that cannot be had must not cost the others.
-fn enable_controllers(path: &Path) {
-    let there = read_once(&path.join("cgroup.controllers")).unwrap_or_default();
-    let control = path.join("cgroup.subtree_control");
-    let enabled = read_once(&control).unwrap_or_default();
-    let wanted = CONTROLLERS.iter().filter(|name| {
-        let has = |text: &str| text.split_ascii_whitespace().any(|word| word == **name);
-        has(&there) && !has(&enabled)
-    });
-    for name in wanted {
-        if let Err(error) = fs::write(&control, format!("+{name}")) {
-            tracing::debug!(controller = name, path = %path.display(), %error, "controller not enabled");
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            let full = "a cgroup above it is at its cgroup.max.descendants or cgroup.max.depth";
+            Err(CgroupError::at("create", path)(io::Error::new(error.kind(), full)))
         }
+        other => other.map_err(CgroupError::at("create", path)),
     }
 }
 
