@@ -111,10 +111,11 @@ fn report(error: &SettingsError) {
     eprintln!("rbee: {}", startup::chain(error));
 }
 
-/// Events with fields on standard error; colours only for a terminal.
+/// Events with fields on standard error; colours only for a terminal. What clients and workers do wrong on
+/// a connection is told where it is known whose it is: the HTTP library calls each an error.
 fn start_logging() {
     let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,actix_server=warn"));
+        .unwrap_or_else(|_| EnvFilter::new("info,actix_server=warn,actix_http=off"));
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -11,3 +11,4 @@ pub mod queen;
 pub mod query;
 pub mod small_body;
 pub mod socket;
+pub mod wire;

@@ -4,11 +4,12 @@
 //! the cgroup tree), so that a daemon either starts whole or not at all.
 
 mod hive;
+mod open_files;
 mod queen;
 
 use crate::{
     actors::supervise::ActorExit,
-    http::{in_flight::InFlightCount, metrics::RequestDurations},
+    http::{in_flight::InFlightCount, metrics::RequestDurations, wire},
     settings::{Settings, SettingsError},
 };
 use actix_web::{
@@ -98,12 +99,13 @@ async fn run_roles(
     let vital = Vital(tell);
     let hive_listener = settings.hive.as_ref().map(|hive| listen(hive.bind)).transpose()?;
     let queen_listener = settings.queen.as_ref().map(|queen| listen(queen.bind)).transpose()?;
+    let open_files = open_files::raise();
     let queen = match settings.queen.zip(queen_listener) {
         Some((settings, listener)) => Some(Queen::start(settings, listener, &vital)?),
         None => None,
     };
     let hive = match settings.hive.zip(hive_listener) {
-        Some((settings, listener)) => Some(Hive::start(settings, listener, &vital)?),
+        Some((settings, listener)) => Some(Hive::start(settings, listener, open_files, &vital)?),
         None => None,
     };
     loop {
@@ -225,10 +227,18 @@ fn serve<S: Clone + Send + 'static>(
             .wrap(actix_web_lab::middleware::CatchPanic::default())
             .wrap_fn(move |request, service| {
                 let (in_flight, durations) = (count.enter(), durations.clone());
-                let (begun, answer) = (Instant::now(), service.call(request));
+                let begun = Instant::now();
+                let answer = match wire::refuse_upgrade(&request) {
+                    None => Ok(service.call(request)),
+                    Some(refusal) => Err(request.error_response(refusal)),
+                };
                 async move {
                     let _in_flight = in_flight;
-                    let answer = answer.await?;
+                    let mut answer = match answer {
+                        Ok(answer) => answer.await?.map_into_left_body(),
+                        Err(refusal) => refusal.map_into_right_body(),
+                    };
+                    wire::suit_version(&mut answer);
                     durations.answered(&answer, begun.elapsed());
                     Ok(answer)
                 }

@@ -127,7 +127,7 @@ impl GpuSampler {
         let (source, reason) = (view.source(), self.reason.take());
         let before = self.told.replace(source);
         if before != Some(source) {
-            log_change(&view, &reason.unwrap_or_else(|| "no answer".into()));
+            log_change(&view, reason.as_deref());
         }
         self.board.set_gpus(view);
         if before == Some(Source::None) && source != Source::None {
@@ -136,15 +136,17 @@ impl GpuSampler {
     }
 }
 
-fn log_change(view: &GpuView, reason: &str) {
+fn log_change(view: &GpuView, reason: Option<&str>) {
     let gpus = view.stats().len();
     match view.source() {
         Source::None => tracing::info!("this machine has no GPU"),
         Source::Nvml => tracing::info!(source = "nvml", gpus, "GPUs are sampled"),
-        Source::NvidiaSmi => {
-            tracing::warn!(source = "nvidia-smi", gpus, reason, "GPUs are sampled");
-        }
+        Source::NvidiaSmi => match reason {
+            None => tracing::info!(source = "nvidia-smi", gpus, "GPUs are sampled"),
+            Some(_) => tracing::warn!(source = "nvidia-smi", gpus, reason, "GPUs are sampled"),
+        },
         Source::Unknown => {
+            let reason = reason.unwrap_or("no answer");
             tracing::warn!(gpus, reason, "what GPUs do is not known: nobody counts as idle");
         }
     }

@@ -101,7 +101,8 @@ fn throttled(now: Option<(u64, u64)>, before: Option<(u64, u64)>) -> Option<f64>
 
 /// Two more digits are noise, and cost bytes on every screen.
 pub(super) fn round(value: f64) -> f64 {
-    (value * 100.0).round() / 100.0
+    // A sum of nothing is -0.0.
+    (value * 100.0).round() / 100.0 + 0.0
 }
 
 #[cfg(test)]

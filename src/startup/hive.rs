@@ -1,6 +1,6 @@
 //! A hive, built.
 
-use super::{Server, StartupError, Vital, http_threads, serve};
+use super::{Server, StartupError, Vital, http_threads, open_files::OpenFiles, serve};
 use crate::{
     actors::{
         gpu_sampler::{GpuSampler, GpuSamplerConfig, GpuView},
@@ -8,9 +8,7 @@ use crate::{
         hive_board::HiveBoard,
         log_keeper::LogKeeper,
         node_monitor::NodeMonitor,
-        spawner::{
-            Archive, Reload, Shutdown, SpawnerActor, SpawnerConfig, WORKERS_MAX, base_environment,
-        },
+        spawner::{Archive, Reload, Shutdown, SpawnerActor, SpawnerConfig, base_environment},
         supervise::start_guarded,
     },
     contract::{Capabilities, CgroupCapability, Device},
@@ -31,7 +29,6 @@ use crate::{
 };
 use actix::{Addr, Arbiter};
 use arc_swap::ArcSwap;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::{
     net::TcpListener,
     sync::Arc,
@@ -41,15 +38,6 @@ use tokio::sync::watch;
 
 /// A hive's API is for its operator and its queen.
 const HTTP_THREADS_MAX: usize = 2;
-
-/// Kept files of a worker: nine of its cgroup, one that tells of its end.
-const OPEN_FILES_A_WORKER: u64 = 10;
-
-/// What a hive has open besides: connections, logs, files that are just being written.
-const OPEN_FILES_OWN: u64 = 1_024;
-
-/// Enough for as many workers as a hive takes.
-const OPEN_FILES_WANTED: u64 = WORKERS_MAX as u64 * OPEN_FILES_A_WORKER + OPEN_FILES_OWN;
 
 pub(super) struct Hive {
     spawner: Addr<SpawnerActor>,
@@ -68,8 +56,10 @@ impl Hive {
     pub(super) fn start(
         settings: HiveSettings,
         listener: TcpListener,
+        open_files: OpenFiles,
         vital: &Vital,
     ) -> Result<Self, StartupError> {
+        open_files.warn_if_few();
         let system = StartupError::System;
         let address = listener.local_addr().unwrap_or(settings.bind);
         let state_dir = Arc::new(StateDir::open(&settings.state_dir)?);
@@ -95,7 +85,7 @@ impl Hive {
                     .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))),
             )),
             gpu_timeout: settings.gpu.timeout,
-            open_files: raise_open_files(),
+            open_files: open_files.started_with,
             records: state_dir.records(),
             archive: Archive::start(Arc::clone(&state_dir))
                 .map_err(|source| system("start a thread", source))?,
@@ -308,26 +298,6 @@ fn find_tree(settings: &CgroupSettings) -> Result<CgroupTree, String> {
         let hint = hint_for_tree(&error).map_or_else(String::new, |hint| format!(": {hint}"));
         super::chain(&error) + &hint
     })
-}
-
-/// Each worker keeps several files open. Returns the limits that the hive was started with, which
-/// its workers get.
-fn raise_open_files() -> Option<(u64, u64)> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
-    // Beyond its hard limit only a privileged process gets: what it has is what others make do with.
-    let tries = [hard.max(OPEN_FILES_WANTED), hard];
-    let got =
-        tries.into_iter().find(|most| setrlimit(Resource::RLIMIT_NOFILE, *most, *most).is_ok());
-    let got = got.unwrap_or(soft);
-    if got < OPEN_FILES_WANTED {
-        let workers = got.saturating_sub(OPEN_FILES_OWN) / OPEN_FILES_A_WORKER;
-        tracing::warn!(
-            open_files = got,
-            workers,
-            "the limit of open files allows so many workers; raise it (ulimit -Hn, LimitNOFILE=) for more"
-        );
-    }
-    Some((soft, hard))
 }
 
 fn devices() -> Vec<Device> {

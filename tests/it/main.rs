@@ -29,6 +29,7 @@ mod isolation;
 mod logs;
 mod metrics;
 mod misfortune;
+mod odd_requests;
 mod openai_client;
 mod pipeline;
 mod placement;

@@ -20,7 +20,8 @@ impl Changed {
         else {
             return Self::Seats;
         };
-        let same_gpus = before.node.gpus == now.node.gpus;
+        let told = |record: &HiveRecord| record.node.gpu_source;
+        let same_gpus = before.node.gpus == now.node.gpus && told(before) == told(now);
         let pairs = before.workers.iter().zip(&now.workers).enumerate();
         let changed = pairs.filter(|(_, (old, new))| !same_gpus || differs(old, new));
         Self::Workers(changed.map(|(position, _)| position).collect())
@@ -87,7 +88,7 @@ pub(super) fn model_names(worker: &WorkerReport) -> BTreeSet<&str> {
 mod tests {
     use super::*;
     use crate::actors::fleet::fixtures::{heartbeat, worker};
-    use crate::contract::GpuStats;
+    use crate::contract::{GpuSource, GpuStats};
     use tokio::time::Instant;
 
     fn record(workers: Vec<WorkerReport>, gpus: Vec<GpuStats>) -> HiveRecord {
@@ -109,6 +110,9 @@ mod tests {
         let mut loaded = both();
         loaded[0].requests_waiting = Some(0);
         assert_eq!(changed(&record(loaded, vec![])), Changed::Workers(vec![0]));
+        let mut dark = record(both(), vec![]);
+        dark.node.gpu_source = Some(GpuSource::Unknown);
+        assert_eq!(changed(&dark), Changed::Workers(vec![0, 1]));
         let other_gpus = record(both(), vec![GpuStats::default()]);
         assert_eq!(changed(&other_gpus), Changed::Workers(vec![0, 1]));
         let turned = vec![worker("llm", "2"), worker("llm", "1")];

@@ -1,5 +1,5 @@
 //! Runs a program for what it prints, and is rid of it in time: whatever it does, its group is killed
-//! at the deadline. Invariant: at most one such child at a time; one that not even SIGKILL ends (it
+//! when it ends, and at the deadline. Invariant: at most one such child at a time; one that not even SIGKILL ends (it
 //! sleeps in the kernel) is waited for before another is started.
 
 use super::children;
@@ -10,7 +10,7 @@ use nix::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
     io::{self, Read},
-    os::{fd::AsFd, unix::process::CommandExt},
+    os::{fd::OwnedFd, unix::process::CommandExt},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
@@ -87,21 +87,35 @@ impl BoundedRunner {
     }
 
     fn kill(&mut self, mut child: Child) {
-        if let Ok(group) = i32::try_from(child.id()) {
-            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
-        }
+        kill_group(&child);
         if wait(&mut child, Instant::now() + REAPED_WITHIN).is_err() {
             self.stuck = Some(child);
         }
     }
 }
 
+/// Of a child that was not reaped yet: till then its group's number is nobody else's.
+fn kill_group(child: &Child) {
+    if let Ok(group) = i32::try_from(child.id()) {
+        let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+    }
+}
+
+/// What it started and left behind holds its output open: that is killed as soon as it has ended itself.
 fn read_to_end(child: &mut Child, deadline: Instant, limit: usize) -> Result<String, RunError> {
     let mut printed = Vec::new();
     let Some(mut pipe) = child.stdout.take() else { return Ok(String::new()) };
+    let (ended, mut alive) = (end_of(child)?, true);
     let mut chunk = [0; 16 * 1024];
     loop {
-        await_readable(&pipe, deadline)?;
+        if alive {
+            let both = [PollFd::new(&pipe, PollFlags::IN), PollFd::new(&ended, PollFlags::IN)];
+            if await_any(both, deadline)? {
+                kill_group(child);
+                alive = false;
+            }
+        }
+        await_any([PollFd::new(&pipe, PollFlags::IN)], deadline)?;
         match pipe.read(&mut chunk).map_err(RunError::Read)? {
             0 => return Ok(String::from_utf8_lossy(&printed).into_owned()),
             n if printed.len() + n > limit => return Err(RunError::TooMuch(limit)),
@@ -112,22 +126,33 @@ fn read_to_end(child: &mut Child, deadline: Instant, limit: usize) -> Result<Str
 
 /// Its status, once it has ended; it is reaped then.
 fn wait(child: &mut Child, deadline: Instant) -> Result<ExitStatus, RunError> {
-    let pid = rustix::process::Pid::from_child(child);
-    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty());
-    await_readable(pidfd.map_err(|error| RunError::Read(error.into()))?, deadline)?;
+    let ended = end_of(child)?;
+    await_any([PollFd::new(&ended, PollFlags::IN)], deadline)?;
+    kill_group(child);
     let status = child.wait().map_err(RunError::Read)?;
     children::forget(child.id());
     Ok(status)
 }
 
-fn await_readable(file: impl AsFd, deadline: Instant) -> Result<(), RunError> {
+/// Readable once the child has ended.
+fn end_of(child: &Child) -> Result<OwnedFd, RunError> {
+    let pid = rustix::process::Pid::from_child(child);
+    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty());
+    pidfd.map_err(|error| RunError::Read(error.into()))
+}
+
+/// Waits until one of them has something. Whether the last one has.
+fn await_any<const N: usize>(
+    mut files: [PollFd<'_>; N],
+    deadline: Instant,
+) -> Result<bool, RunError> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec::try_from(left).map_err(|_| RunError::TimedOut)?;
-        match poll(&mut [PollFd::new(&file, PollFlags::IN)], Some(&timeout)) {
+        match poll(&mut files, Some(&timeout)) {
             Ok(0) => return Err(RunError::TimedOut),
             Ok(_) if left.is_zero() => return Err(RunError::TimedOut),
-            Ok(_) => return Ok(()),
+            Ok(_) => return Ok(files.last().is_some_and(|file| !file.revents().is_empty())),
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(RunError::Read(error.into())),
         }
@@ -157,14 +182,9 @@ mod tests {
         assert!(failed.to_string().ends_with("broken driver"), "{failed}");
     }
 
-    #[test]
-    fn one_that_hangs_is_killed_with_its_children() {
+    /// Until no process has this argument any more.
+    fn none_is_left(marker: &str) {
         let began = Instant::now();
-        let marker = format!("86397.{}", std::process::id());
-        let script = format!("sleep {marker} & sleep {marker}");
-        let killed = run(&script, Duration::from_millis(200));
-        assert!(matches!(killed, Err(RunError::TimedOut)), "{killed:?}");
-        assert!(began.elapsed() < Duration::from_secs(5));
         let left = || {
             let all = std::fs::read_dir("/proc").unwrap().flatten();
             all.filter(|entry| {
@@ -176,6 +196,29 @@ mod tests {
         while left() > 0 {
             assert!(began.elapsed() < Duration::from_secs(10), "its children are left");
             std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn one_that_hangs_is_killed_with_its_children() {
+        let began = Instant::now();
+        let marker = format!("86397.{}", std::process::id());
+        let script = format!("sleep {marker} & sleep {marker}");
+        let killed = run(&script, Duration::from_millis(200));
+        assert!(matches!(killed, Err(RunError::TimedOut)), "{killed:?}");
+        assert!(began.elapsed() < Duration::from_secs(5));
+        none_is_left(&marker);
+    }
+
+    #[test]
+    fn what_one_leaves_behind_ends_with_it_whether_or_not_it_holds_the_output() {
+        for redirected in [">/dev/null", ""] {
+            let marker = format!("86395.{}{}", std::process::id(), redirected.len());
+            let script = format!("sleep {marker} {redirected} & echo done");
+            let began = Instant::now();
+            assert_eq!(run(&script, Duration::from_secs(20)).unwrap(), "done\n");
+            assert!(began.elapsed() < Duration::from_secs(10));
+            none_is_left(&marker);
         }
     }
 

@@ -200,6 +200,11 @@ impl Ledger {
             return;
         };
         if seat.upstream.url != url_of(worker) {
+            // Whoever refused was at the old address.
+            if let Some(until) = seat.exclusion.until() {
+                self.exclusions.remove(&(until, index));
+            }
+            seat.exclusion.answered();
             seat.upstream = upstream_of(record, worker);
             seat.has_url = worker.url.is_some();
         }

@@ -268,6 +268,21 @@ fn a_worker_that_refuses_is_left_out_and_comes_back() {
 }
 
 #[test]
+fn a_refusal_at_an_address_that_is_given_up_is_forgotten() {
+    let (mut ledger, now) = ledger();
+    let mut worker = serving("1", "m", None);
+    tell(&mut ledger, "h", vec![worker.clone()], now);
+    let given = slot(ledger.admit(&ask("m"), now));
+    ledger.refused(given.key, now);
+    ledger.release(given.key, given.run, now);
+    assert!(matches!(ledger.admit(&ask("m"), now), Admitted::Refused(_)));
+    worker.url = Some("http://127.0.0.1/elsewhere".into());
+    tell(&mut ledger, "h", vec![worker], now);
+    slot(ledger.admit(&ask("m"), now));
+    assert!(ledger.exclusions.is_empty());
+}
+
+#[test]
 fn a_worker_that_goes_is_not_given_to_who_waits() {
     let (mut ledger, now) = ledger();
     let mut going = serving("1", "m", Some(1));

@@ -1,18 +1,22 @@
 //! One connection to a worker. A request is sent while its answer is listened for already, since a worker
 //! may answer before it has read all.
 //!
-//! What an answer's bytes mean is the codec's to say, but for one thing: an end of the connection is an
-//! error here, unless it is the end that the head announced.
+//! What a head and chunks mean is the codec's to say. Where a body ends is decided here: an end of the
+//! connection is an error, unless it is the end that the head announced.
 
 use super::target::Target;
 use actix_http::{
     ResponseHead,
     error::{ParseError, PayloadError},
-    h1::{ClientCodec, ClientPayloadCodec, MessageType},
+    h1::{ClientCodec, ClientPayloadCodec},
 };
-use actix_web::http::{StatusCode, Version, header};
+use actix_web::http::{
+    StatusCode, Version,
+    header::{self, HeaderValue},
+};
 use bytes::{Buf as _, Bytes, BytesMut, buf::Chain};
 use futures_util::FutureExt as _;
+use nix::errno::Errno;
 use std::{
     future::poll_fn,
     io,
@@ -30,6 +34,8 @@ use tokio_util::{
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// Room for one read, bytes.
 const READ: usize = 8 << 10;
+/// A head that is not whole after so many bytes is none. The codec cannot bear a header's name beyond.
+const HEAD: usize = u16::MAX as usize;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -40,12 +46,18 @@ pub(super) enum Failure {
     /// It does not take requests.
     #[error("cannot connect")]
     Connect(#[source] io::Error),
+    /// This process or this machine lacks what a connection takes: no worker's fault.
+    #[error("cannot make a connection")]
+    Lacking(#[source] io::Error),
     /// It took the request, and went.
     #[error("the connection was lost before the answer began")]
     Dropped,
     /// The answer had begun.
     #[error("the answer ends within its head")]
     Cut,
+    /// It has no end.
+    #[error("the head is longer than {HEAD} bytes")]
+    TooLong,
     /// It is none.
     #[error("{0}")]
     Unreadable(ParseError),
@@ -68,7 +80,7 @@ impl Connection {
     pub(super) async fn open(to: &Target) -> Result<Self, Failure> {
         let connect = TcpStream::connect((to.host.as_str(), to.port));
         let connected = timeout(CONNECT_WITHIN, connect).await;
-        let tcp = connected.map_err(io::Error::from).flatten().map_err(Failure::Connect)?;
+        let tcp = connected.map_err(io::Error::from).flatten().map_err(blame)?;
         tcp.set_nodelay(true).map_err(Failure::Connect)?;
         let unsent = Bytes::new().chain(Bytes::new());
         Ok(Self { tcp, read: BytesMut::new(), unsent, deaf: false, reused: false })
@@ -84,15 +96,16 @@ impl Connection {
         mut self,
         head: Bytes,
         body: Bytes,
-        mut codec: ClientCodec,
+        codec: impl Fn() -> ClientCodec,
     ) -> Result<(ResponseHead, Body), Failure> {
         self.unsent = head.chain(body);
-        let mut begun = false;
-        let head = poll_fn(|cx| {
-            self.send(cx);
-            self.poll_head(cx, &mut codec, &mut begun)
-        })
-        .await?;
+        let (mut decoder, mut begun) = (codec(), false);
+        let mut interim = poll_fn(|cx| self.poll_exchange(cx, &mut decoder, &mut begun)).await?;
+        while is_interim(interim.status) {
+            decoder = codec();
+            interim = poll_fn(|cx| self.poll_exchange(cx, &mut decoder, &mut begun)).await?;
+        }
+        let (head, codec) = (interim, decoder);
         let (framing, keep_alive) = (Framing::of(&head, codec), head.keep_alive());
         Ok((head, Body { framing, keep_alive, connection: self }))
     }
@@ -109,6 +122,16 @@ impl Connection {
         }
     }
 
+    fn poll_exchange(
+        &mut self,
+        cx: &mut Context<'_>,
+        codec: &mut ClientCodec,
+        begun: &mut bool,
+    ) -> Poll<Result<ResponseHead, Failure>> {
+        self.send(cx);
+        self.poll_head(cx, codec, begun)
+    }
+
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
@@ -116,10 +139,11 @@ impl Connection {
         begun: &mut bool,
     ) -> Poll<Result<ResponseHead, Failure>> {
         loop {
-            match codec.decode(&mut self.read).map_err(Failure::Unreadable)? {
-                Some(head) if is_interim(head.status) => continue,
-                Some(head) => return Poll::Ready(Ok(head)),
-                None => {}
+            if self.read.len() > HEAD {
+                return Poll::Ready(Err(Failure::TooLong));
+            }
+            if let Some(head) = codec.decode(&mut self.read).map_err(Failure::Unreadable)? {
+                return Poll::Ready(Ok(head));
             }
             match ready!(self.poll_read(cx)) {
                 Ok(1..) => *begun = true,
@@ -137,6 +161,15 @@ impl Connection {
     }
 }
 
+/// Whose fault it is that there is no connection.
+pub(super) fn blame(error: io::Error) -> Failure {
+    use Errno::{EADDRNOTAVAIL, EMFILE, ENFILE, ENOBUFS, ENOMEM};
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(EMFILE | ENFILE | ENOBUFS | ENOMEM | EADDRNOTAVAIL) => Failure::Lacking(error),
+        _ => Failure::Connect(error),
+    }
+}
+
 /// 101 is none: nobody asked for it.
 fn is_interim(status: StatusCode) -> bool {
     status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
@@ -146,8 +179,10 @@ fn is_interim(status: StatusCode) -> bool {
 enum Framing {
     /// There is none.
     Empty,
-    /// The codec knows, by its length or by its chunks.
-    Told(ClientPayloadCodec),
+    /// After so many bytes.
+    Sized(u64),
+    /// The codec knows.
+    Chunked(ClientPayloadCodec),
     /// With the connection.
     ToClose,
 }
@@ -158,21 +193,43 @@ impl Framing {
         if bodiless || head.status.is_informational() {
             return Self::Empty;
         }
-        let has = |name, value: &[u8]| {
-            head.headers
-                .get_all(name)
-                .any(|is| is.as_bytes().trim_ascii().eq_ignore_ascii_case(value))
-        };
+        let encodings = head.headers.get_all(header::TRANSFER_ENCODING);
         let chunked =
-            head.version == Version::HTTP_11 && has(header::TRANSFER_ENCODING, b"chunked");
-        if !chunked && !head.headers.contains_key(header::CONTENT_LENGTH) {
-            return Self::ToClose;
+            |is: &HeaderValue| is.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+        if head.version == Version::HTTP_11 && encodings.into_iter().any(chunked) {
+            return Self::Chunked(codec.into_payload_codec());
         }
-        let nothing = !chunked && has(header::CONTENT_LENGTH, b"0");
-        if nothing || matches!(codec.message_type(), MessageType::None) {
-            return Self::Empty;
+        // One that says nothing the codec has refused.
+        let length = head.headers.get(header::CONTENT_LENGTH);
+        match length.and_then(|length| length.to_str().ok()?.trim().parse().ok()) {
+            Some(length) => Self::Sized(length),
+            None => Self::ToClose,
         }
-        Self::Told(codec.into_payload_codec())
+    }
+
+    /// What of the bytes that were read is of the body; `None`: more is to be read.
+    fn take(&mut self, read: &mut BytesMut) -> Result<Option<Bytes>, PayloadError> {
+        match self {
+            Self::Empty => return Ok(None),
+            Self::Chunked(codec) => match codec.decode(read)? {
+                Some(Some(piece)) => return Ok(Some(piece)),
+                Some(None) => *self = Self::Empty,
+                None => {}
+            },
+            _ if read.is_empty() => {}
+            Self::ToClose => return Ok(Some(read.split().freeze())),
+            Self::Sized(left) => {
+                let most = usize::try_from(*left).unwrap_or(usize::MAX);
+                let piece = read.split_to(read.len().min(most));
+                *left -= piece.len() as u64;
+                return Ok((!piece.is_empty()).then(|| piece.freeze()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_at_end(&self) -> bool {
+        matches!(self, Self::Empty | Self::Sized(0))
     }
 }
 
@@ -194,22 +251,13 @@ impl Body {
     ) -> Poll<Option<Result<Bytes, PayloadError>>> {
         self.connection.send(cx);
         loop {
-            let read = &mut self.connection.read;
-            match &mut self.framing {
-                Framing::Empty => return Poll::Ready(None),
-                Framing::ToClose if read.is_empty() => {}
-                Framing::ToClose => return Poll::Ready(Some(Ok(read.split().freeze()))),
-                Framing::Told(codec) => match codec.decode(read)? {
-                    None => {}
-                    Some(Some(piece)) => return Poll::Ready(Some(Ok(piece))),
-                    Some(None) => self.framing = Framing::Empty,
-                },
+            if let Some(piece) = self.framing.take(&mut self.connection.read)? {
+                return Poll::Ready(Some(Ok(piece)));
             }
-            if matches!(self.framing, Framing::Empty) {
-                continue;
+            if self.framing.is_at_end() {
+                return Poll::Ready(None);
             }
-            let came = ready!(self.connection.poll_read(cx));
-            match (came, &self.framing) {
+            match (ready!(self.connection.poll_read(cx)), &self.framing) {
                 (Ok(1..), _) => {}
                 (Ok(_), Framing::ToClose) => return Poll::Ready(None),
                 (Ok(_), _) => return Poll::Ready(Some(Err(PayloadError::Incomplete(None)))),
@@ -223,7 +271,7 @@ impl Body {
     /// The connection, once the body is at its end, if it can serve another request.
     pub(super) fn into_reusable(self) -> Option<Connection> {
         let Self { framing, keep_alive, mut connection } = self;
-        let whole = matches!(framing, Framing::Empty) && connection.read.is_empty();
+        let whole = framing.is_at_end() && connection.read.is_empty();
         let sent = !connection.unsent.has_remaining() && !connection.deaf;
         connection.read = BytesMut::new();
         connection.reused = true;

@@ -48,6 +48,12 @@ pub(super) fn first_byte_timeout(worker: &str, waited: Duration) -> HttpError {
     HttpError::new(StatusCode::GATEWAY_TIMEOUT, "first_byte_timeout", message)
 }
 
+/// It is the queen that cannot, and no worker is to be left out for it.
+pub(super) fn lacking(error: &std::io::Error) -> HttpError {
+    tracing::warn!(%error, "no connection to a worker can be made; raise the limit of open files");
+    HttpError::overloaded(format!("no connection to a worker can be made: {error}"), RETRY_AFTER_S)
+}
+
 pub(super) fn bad_answer(worker: &str, why: impl std::fmt::Display) -> HttpError {
     let message = format!("worker {worker:?} gave an answer that cannot be read: {why}");
     HttpError::new(StatusCode::BAD_GATEWAY, "bad_answer", message)

@@ -108,7 +108,8 @@ impl Exchange<'_> {
                 Err(NoAnswer::Final(errors::bad_answer(&worker.worker_id, why)))
             }
             Ok(answer) => Ok(answer),
-            Err(error @ (Failure::Cut | Failure::Unreadable(_))) => {
+            Err(Failure::Lacking(error)) => Err(NoAnswer::Final(errors::lacking(&error))),
+            Err(error @ (Failure::Cut | Failure::TooLong | Failure::Unreadable(_))) => {
                 Err(NoAnswer::Final(errors::bad_answer(&worker.worker_id, error)))
             }
             Err(error) => Err(NoAnswer::Refused(error)),

@@ -55,13 +55,11 @@ impl Pool {
     ) -> Result<WorkerAnswer, Failure> {
         let codec = || ClientCodec::new(self.0.codec.clone());
         let kept = match self.take(&target.authority) {
-            Some(kept) => kept.ask(head.clone(), body.clone(), codec()).await,
+            Some(kept) => kept.ask(head.clone(), body.clone(), codec).await,
             None => Err(Failure::Stale),
         };
         let (head, body) = match kept {
-            Err(Failure::Stale) => {
-                Connection::open(&target).await?.ask(head, body, codec()).await?
-            }
+            Err(Failure::Stale) => Connection::open(&target).await?.ask(head, body, codec).await?,
             kept => kept?,
         };
         let body = WorkerBody { open: Some((body, target.authority)), pool: self.clone() };

@@ -26,7 +26,13 @@ pub(super) struct Listed {
 
 /// `--query-gpu`; `None` when no line is a GPU's.
 pub(super) fn devices(text: &str) -> Option<Vec<Listed>> {
-    let found: Vec<_> = text.lines().filter_map(device).take(DEVICES_MAX).collect();
+    let mut found: Vec<Listed> = Vec::new();
+    for listed in text.lines().filter_map(device).take(DEVICES_MAX) {
+        // One that is told twice is one.
+        if found.iter().all(|other| other.device.uuid != listed.device.uuid) {
+            found.push(listed);
+        }
+    }
     let none = text.contains("No devices were found");
     (!found.is_empty() || none).then_some(found)
 }

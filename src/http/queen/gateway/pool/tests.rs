@@ -96,7 +96,7 @@ async fn a_cut_answer_is_never_whole() {
 #[actix::test]
 async fn interim_answers_and_pieces_of_a_head_are_put_together() {
     let pieces = &[
-        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nli",
+        "HTTP/1.1 100 Continue\r\ncontent-length: 3\r\n\r\nHTTP/1.1 103 Early\r\nli",
         "nk: x\r\n\r",
         "\nHTTP/1.1 201 Made\r\ncontent-le",
         "ngth: 4\r\n\r",
@@ -117,6 +117,54 @@ async fn half_a_head_is_no_answer_and_nothing_a_refusal() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let nobody = ask(&pool, &format!("http://{nobody}")).await;
     assert!(matches!(nobody, Err(Failure::Connect(_))));
+}
+
+#[actix::test]
+async fn a_head_without_an_end_is_given_up_in_time() {
+    let (listener, url) = listener().await;
+    actix::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        hear(&mut stream).await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n").await;
+        while stream.write_all(&[b'x'; 1024]).await.is_ok() {}
+    });
+    let asked = ask(&Pool::new(), &url).await;
+    assert!(matches!(asked, Err(Failure::TooLong)));
+}
+
+#[test]
+fn what_this_machine_lacks_is_no_fault_of_the_workers() {
+    use super::super::connection::blame;
+    use std::io::Error;
+    for lack in [nix::errno::Errno::EMFILE, nix::errno::Errno::EADDRNOTAVAIL] {
+        assert!(matches!(blame(Error::from(lack)), Failure::Lacking(_)));
+    }
+    assert!(matches!(blame(Error::from(nix::errno::Errno::ECONNREFUSED)), Failure::Connect(_)));
+}
+
+#[actix::test]
+async fn an_answer_that_speaks_of_websockets_keeps_its_body_to_itself() {
+    let (listener, url) = listener().await;
+    actix::spawn(async move {
+        let (mut first, _) = listener.accept().await.unwrap();
+        hear(&mut first).await;
+        let head = b"HTTP/1.1 426 No\r\nupgrade: websocket\r\ncontent-length: 43\r\n\r\n";
+        first.write_all(head).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        first.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nALICE").await.unwrap();
+        hear(&mut first).await;
+        first.write_all(PONG).await.unwrap();
+    });
+    let pool = Pool::new();
+    let mut alices = ask(&pool, &url).await.unwrap();
+    assert_eq!(alices.head.status, 426);
+    let mut body = Vec::new();
+    while let Some(piece) = next(&mut alices).await {
+        body.extend_from_slice(&piece.unwrap());
+    }
+    assert!(body.ends_with(b"ALICE"));
+    let mut bobs = ask(&pool, &url).await.unwrap();
+    assert_eq!(next(&mut bobs).await.unwrap().unwrap(), "pong");
 }
 
 const PONG: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\npong";

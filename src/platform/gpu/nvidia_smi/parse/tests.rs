@@ -46,6 +46,12 @@ fn no_gpu_is_no_error_and_nonsense_is() {
 }
 
 #[test]
+fn a_gpu_that_is_told_twice_is_one() {
+    let line = "0, GPU-a, X, 1, 2, 1, 3, 4, 0, Disabled\n";
+    assert_eq!(devices(&line.repeat(2)).unwrap().len(), 1);
+}
+
+#[test]
 fn memory_is_told_by_gpu_and_pid() {
     let found = memory("GPU-a, 10, 500\nGPU-b, 10, 7\nGPU-a, 11, [N/A]\nGPU-a, -, 3\nnonsense\n");
     assert_eq!(found.of["GPU-a"], [(10, Some(500)), (11, None)]);

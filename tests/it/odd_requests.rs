@@ -1,0 +1,48 @@
+//! Requests in old or odd forms, written to the socket as they are.
+
+use crate::support::{Site, echo, free_port, ready_workers, secs};
+use serde_json::json;
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+};
+
+/// All that is answered until the connection ends, in lower case.
+fn told(address: &str, request: &str) -> String {
+    let mut tcp = TcpStream::connect(address).unwrap();
+    tcp.set_read_timeout(Some(secs(10))).unwrap();
+    tcp.write_all(request.as_bytes()).unwrap();
+    let mut told = Vec::new();
+    tcp.read_to_end(&mut told).expect("the answer ends with its connection");
+    String::from_utf8_lossy(&told).to_ascii_lowercase()
+}
+
+fn post(version: &str, more: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "POST /v1/chat/completions HTTP/{version}\r\nhost: 127.0.0.1\r\ncontent-length: {length}\r\n{more}\r\n{body}"
+    )
+}
+
+#[actix_web::test]
+async fn a_client_of_http_1_0_gets_a_stream_without_chunks_that_ends_with_its_connection() {
+    let (site, port) = (Site::new(), free_port());
+    let (queen, _hive) = site.start_both(json!([echo(port, "m", 0, json!({}))])).await;
+    ready_workers(queen.queen(), 1, secs(10)).await;
+    let body =
+        json!({"model": "m", "stream": true, "messages": [{"role": "user", "content": "hi"}]});
+    let told = told(queen.queen().address(), &post("1.0", "", &body.to_string()));
+    assert!(told.starts_with("http/1.0 200 ") && !told.contains("transfer-encoding"), "{told}");
+    assert!(told.contains("\r\n\r\ndata: {") && told.ends_with("data: [done]\n\n"), "{told}");
+}
+
+#[actix_web::test]
+async fn who_asks_for_a_websocket_is_told_at_once_that_there_is_none() {
+    let site = Site::new();
+    let (queen, hive) = site.start_both(json!([])).await;
+    for api in [queen.queen(), hive.hive()] {
+        let upgrade = "connection: upgrade, close\r\nupgrade: websocket\r\n";
+        let told = told(api.address(), &post("1.1", upgrade, "{\"model\":\"m\"}"));
+        assert!(told.starts_with("http/1.1 426 ") && told.contains("no_websocket"), "{told}");
+    }
+}
