@@ -1,0 +1,258 @@
+// The page: events go into the store, and once a frame what has changed goes from there onto the screen.
+
+import { getJson, whenUnauthorised } from "./api.js";
+import { Banner, verdict } from "./banner.js";
+import { choiceHash, choose, nextSort, parseChoice } from "./choice.js";
+import { Detail } from "./detail.js";
+import { byId, say } from "./dom.js";
+import { openEvents } from "./events.js";
+import { startFeed } from "./feed.js";
+import { Filters, tally } from "./filters.js";
+import { count, counting } from "./format.js";
+import { Hives } from "./hives.js";
+import { startKeys } from "./keys.js";
+import { Store } from "./store.js";
+import { Table } from "./table.js";
+import { startTheme } from "./theme.js";
+
+/** Rows that are ordered by a figure change places at most this often. */
+const REORDER_MS = 2_000;
+const HISTORY_EVERY_MS = 10_000;
+
+const store = new Store();
+let choice = parseChoice(location.hash);
+let link = { status: "connecting", since: performance.now() };
+let unauthorised = false;
+let lastNews = performance.now();
+let list = [];
+let listed = { membership: -1, choice: null, at: 0 };
+let total = 0;
+let counted;
+
+const banner = new Banner(byId("banner"));
+const detail = new Detail(() => choosing({ worker: "" }));
+const filters = new Filters(choosing);
+const hives = new Hives(byId("hive-list"), (id) => choosing({ hive: choice.hive === id ? "" : id }));
+const table = new Table({
+  head: byId("head"), body: byId("rows"), grid: byId("grid"),
+  onSort: (column) => choosing({ sort: nextSort(choice.sort, column) }),
+  onOpen: (id) => choosing({ worker: id }),
+});
+const summary = document.createTextNode("");
+const shown = document.createTextNode("");
+const linkWord = document.createTextNode("");
+byId("summary").append(summary);
+byId("shown").append(shown);
+byId("link").lastElementChild.append(linkWord);
+
+// Drawing: at most once a frame, however many events came in between.
+
+let asked = false;
+function draw() {
+  if (asked) return;
+  asked = true;
+  requestAnimationFrame((now) => {
+    asked = false;
+    paint(now);
+  });
+}
+table.onScroll = draw;
+detail.onChange = draw;
+
+function relist(now) {
+  const figures = choice.sort !== "" || choice.q || choice.state || choice.activity;
+  const due = figures && now - listed.at > REORDER_MS;
+  if (listed.membership === store.membership && listed.choice === choice && !due) return;
+  list = choose(choice, store.workers.values());
+  listed = { membership: store.membership, choice, at: now };
+}
+
+function paint(now) {
+  relist(now);
+  counted = tally(store.workers.values());
+  filters.show(choice, counted, store.hives.keys());
+  hives.show(store.hives, counted.hives, choice.hive, now);
+  table.showSort(choice.sort);
+  table.show(list, store.hives, now);
+  showDetail(now);
+  showStanding(now);
+}
+
+function showDetail(now) {
+  if (!detail.worker) return;
+  const worker = store.workers.get(choice.worker);
+  const hive = store.hives.get(detail.worker.hive);
+  detail.show(worker, hive, { list: store.events, total }, now);
+}
+
+function showStanding(now) {
+  const late = [...store.hives.values()];
+  const { status, since } = link;
+  const reason = unauthorised ? "unauthorised" : link.reason;
+  const found = verdict({ status, reason, brokenFor: now - since, hives: late });
+  banner.show(found, now - lastNews);
+  document.body.dataset.link = unauthorised ? "broken" : status;
+  say(linkWord, { open: "live", broken: "broken", connecting: "connecting" }[document.body.dataset.link]);
+  const workers = store.workers.size;
+  say(summary, `${counting(store.hives.size, "hive")} · ${counting(workers, "worker")}`);
+  say(shown, list.length === workers ? "" : `${count(list.length)} of ${counting(workers, "worker")}`);
+  byId("nothing").hidden = list.length > 0;
+  byId("nothing").firstElementChild.hidden = workers > 0;
+  byId("nothing").lastElementChild.hidden = workers === 0;
+}
+
+// The choice: what is filtered, sorted and open, in the address.
+
+function choosing(change) {
+  choice = { ...choice, ...change };
+  history.replaceState(null, "", `${location.pathname}${choiceHash(choice)}`);
+  settle();
+}
+
+function settle() {
+  const open = store.workers.get(choice.worker);
+  if (!choice.worker) {
+    if (detail.worker) leaveDetail();
+  } else if (open && detail.worker?.id !== choice.worker) {
+    document.body.dataset.detail = "";
+    detail.open(open);
+    table.select(open.id);
+  }
+  draw();
+}
+
+function leaveDetail() {
+  detail.close();
+  delete document.body.dataset.detail;
+  byId("grid").focus({ preventScroll: true });
+}
+
+addEventListener("hashchange", () => {
+  choice = parseChoice(location.hash);
+  settle();
+});
+
+// The feed: events in order; while the whole state is being fetched they wait, and follow it.
+
+let waiting = null;
+let historyAt = -Infinity;
+
+function take({ kind, name, data, status, reason }) {
+  const now = performance.now();
+  if (kind === "status") {
+    if (status !== link.status || reason) link = { status, reason, since: status === link.status ? link.since : now };
+    draw();
+  } else if (kind === "resync" || name === "lagged") resync();
+  else if (waiting) waiting.push([name, data]);
+  else heard(name, data, now);
+}
+
+function heard(name, text, now) {
+  const data = JSON.parse(text);
+  lastNews = now;
+  unauthorised = false;
+  link = link.status === "open" ? link : { status: "open", since: now };
+  if (name === "lifecycle") total += 1;
+  store.apply(name, data, now);
+  if (name === "snapshot") loadHistory();
+  if (store.incomplete) completeHives();
+  settle();
+}
+
+async function resync() {
+  if (waiting) return;
+  waiting = [];
+  try {
+    const [hiveList, workerList] = await Promise.all([getJson("/v1/hives"), getJson("/v1/workers")]);
+    const now = performance.now();
+    store.replace(hiveList.hives, workerList.workers, now);
+    lastNews = now;
+  } catch {
+    // The stream goes on telling each hive whole; the banner says if it does not.
+  }
+  const missed = waiting;
+  waiting = null;
+  for (const [name, data] of missed) heard(name, data, performance.now());
+  loadHistory();
+  settle();
+}
+
+async function loadHistory() {
+  const now = performance.now();
+  if (now - historyAt < HISTORY_EVERY_MS) return;
+  historyAt = now;
+  try {
+    const { workers } = await getJson("/v1/history");
+    store.loadHistory(workers, performance.now());
+    draw();
+  } catch {
+    // Sparklines begin with what comes now.
+  }
+}
+
+let completing = false;
+async function completeHives() {
+  if (completing) return;
+  completing = true;
+  try {
+    const { hives: views } = await getJson("/v1/hives");
+    const now = performance.now();
+    for (const view of views) store.learn(view, now);
+  } catch {
+    store.incomplete = false;
+  }
+  completing = false;
+  draw();
+}
+
+whenUnauthorised(() => {
+  unauthorised = true;
+  draw();
+});
+
+// Keys, colours, dialogs.
+
+const nextTheme = startTheme(byId("theme"));
+const showEvents = () => openEvents(store.events, (worker) => choosing({ worker }));
+const help = () => byId("help").showModal();
+byId("show-help").addEventListener("click", help);
+byId("show-events").addEventListener("click", showEvents);
+
+function move(by) {
+  const id = table.move(by);
+  byId("grid").focus({ preventScroll: true });
+  if (detail.worker && id) choosing({ worker: id });
+  draw();
+}
+
+/** Does something to the worker that is open, or else to the one that is selected. */
+const withWorker = (what) => () => {
+  const worker = store.workers.get(choice.worker || table.selected);
+  if (!worker) return;
+  if (detail.worker?.id !== worker.id) choosing({ worker: worker.id });
+  what();
+};
+
+startKeys({
+  move, help, theme: nextTheme, events: showEvents,
+  search: () => byId("q").focus(),
+  open: () => {
+    if (!table.selected) return;
+    choosing({ worker: table.selected });
+    byId("detail-title").focus({ preventScroll: true });
+  },
+  close: () => choosing({ worker: "" }),
+  leaveField: (field) => {
+    field.blur();
+    byId("grid").focus({ preventScroll: true });
+  },
+  logs: withWorker(() => detail.logs()),
+  restart: withWorker(() => detail.do("restart")),
+  drain: withWorker(() => detail.do("drain")),
+  stop: withWorker(() => detail.do("stop")),
+});
+
+// Ages grow without events, too.
+setInterval(draw, 1_000);
+startFeed(take);
+draw();
