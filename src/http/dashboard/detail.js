@@ -28,6 +28,7 @@ export class Detail {
     for (const [action, button] of this.buttons) button.addEventListener("click", () => this.do(action));
     byId("do-logs").addEventListener("click", () => this.logs());
     this.title = this.#text("detail-title");
+    this.place = this.#text("detail-hive");
     this.state = this.#text("detail-state");
     this.note = this.#text("detail-note");
     this.exit = this.#text("exit-words");
@@ -72,6 +73,7 @@ export class Detail {
       this.history.push(now, report.cpu_pct, usedMb(report), report.gpu_util_pct, report.vram_mb);
     }
     say(this.title, `${this.worker.group}/${this.worker.instance}`);
+    say(this.place, `on ${this.worker.hive}`);
     say(this.state, gone ? "gone" : report.state);
     mark(this.node, "data-state", gone ? "stopped" : report.state);
     mark(this.node, "data-freshness", gone ? "down" : (hive?.freshness ?? "down"));

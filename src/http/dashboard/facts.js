@@ -12,17 +12,22 @@ export function gpuStanding(node) {
   return source === "none" || source === "unknown" ? source : "known";
 }
 
+/** Whether there is a process that figures could be of. Not every program that sends a heartbeat tells a PID. */
+export function isRunning({ pid, state }) {
+  return Boolean(pid) || !["backoff", "failed", "stopped"].includes(state);
+}
+
 /** A worker's GPU utilisation as text. */
 export function gpuText(report, node) {
   const standing = gpuStanding(node);
-  if (standing === "known") return percent(report.gpu_util_pct);
+  if (standing === "known") return isRunning(report) ? percent(report.gpu_util_pct) : NONE;
   return standing === "none" ? "no GPU" : "unknown";
 }
 
 /** A worker's GPU memory as text. */
 export function vramText(report, node) {
   const standing = gpuStanding(node);
-  if (standing === "known") return memoryOf(report.vram_mb, report.total_vram_mb);
+  if (standing === "known") return isRunning(report) ? memoryOf(report.vram_mb, report.total_vram_mb) : NONE;
   return standing === "none" ? NONE : "unknown";
 }
 
@@ -63,7 +68,7 @@ export function factsOf(report, node, hive) {
     ["Also called", report.model_aliases?.join(", ") || NONE],
     ["Address", report.url ?? NONE],
     ["Process", report.pid ? `${report.pid}${pids > 1 ? ` and ${pids - 1} more` : ""}` : "none"],
-    ["Uptime", report.pid ? duration(report.uptime_s) : NONE],
+    ["Uptime", isRunning(report) ? duration(report.uptime_s) : NONE],
     ["Requests", requestsText(report) || NONE],
     ["KV cache", percent(report.kv_cache_pct)],
     ["GPU source", node?.gpu_source ?? "not told"],
@@ -81,10 +86,11 @@ export function factsOf(report, node, hive) {
 
 /** The figures of a worker's charts: `[series, name, text, least]`. */
 export function chartsOf(report, node) {
+  const running = isRunning(report);
   const cpuLimit = report.cpu_limit_pct ? ` of ${percent(report.cpu_limit_pct)}` : "";
   return [
-    ["cpu", "CPU", percent(report.cpu_pct) + cpuLimit, 100],
-    ["ram", "Memory", memoryOf(usedMb(report), report.memory_limit_mb), report.memory_limit_mb ?? 64],
+    ["cpu", "CPU", running ? percent(report.cpu_pct) + cpuLimit : NONE, 100],
+    ["ram", "RAM", running ? memoryOf(usedMb(report), report.memory_limit_mb) : NONE, report.memory_limit_mb ?? 64],
     ["gpu", "GPU", gpuText(report, node), 100],
     ["vram", "VRAM", vramText(report, node), report.total_vram_mb ?? 64],
   ];
@@ -92,10 +98,10 @@ export function chartsOf(report, node) {
 
 /** An exit record in one sentence. */
 export function exitSentence(exit) {
-  const next = { backoff: "a new start follows", failed: "it stays down", stopped: "it was meant to end" };
-  const oom = exit.oom_killed ? `, ${exit.oom_killed} killed for memory` : "";
+  const next = { backoff: "It is started again.", failed: "It stays down.", stopped: "It was meant to end.", starting: "" };
+  const signal = exit.oom_killed && exit.signal ? ` (${exit.signal})` : "";
   const peak = exit.peak_rss_mb ? `, ${memory(exit.peak_rss_mb)} at most` : "";
-  return `${exitWord(exit)} after ${duration(exit.uptime_s)}${oom}${peak}: ${next[exit.next] ?? exit.next}`;
+  return `${exitWord(exit)}${signal} after ${duration(exit.uptime_s)}${peak}. ${next[exit.next] ?? exit.next}`.trim();
 }
 
 /** When a worker in backoff is tried again: "again in 12 s". */

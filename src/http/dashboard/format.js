@@ -29,6 +29,12 @@ export function memoryOf(used, total) {
   return `${gib(used)} / ${gib(total)} GiB`;
 }
 
+/** "37 / 80 GiB", for where there is little room. */
+export function wholeGib(used, total) {
+  const gib = (mib) => (mib === null || mib === undefined ? NONE : Math.round(mib / MIB_PER_GIB));
+  return `${gib(used)} / ${gib(total)} GiB`;
+}
+
 /** Seconds as the two largest units: "42 s", "3 m 10 s", "5 h 2 m", "12 d 4 h". */
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return NONE;

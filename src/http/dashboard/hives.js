@@ -2,7 +2,7 @@
 
 import { el, label, mark, say } from "./dom.js";
 import { gpuStanding } from "./facts.js";
-import { age, count, counting, memoryOf, NONE, percent } from "./format.js";
+import { age, count, counting, memoryOf, NONE, percent, wholeGib } from "./format.js";
 
 function meter(className) {
   const fill = el("span");
@@ -31,7 +31,8 @@ class Gpu {
     const [vram, vramText] = label("span", "figure");
     const [heat, heatText] = label("span", "extra");
     const [health, healthText] = label("span", "health");
-    this.node = el("div", { class: "gpu-line" }, name, busyBar, util, ramBar, vram, heat, health);
+    const bars = el("span", { class: "meters" }, busyBar, ramBar);
+    this.node = el("div", { class: "gpu-line" }, name, bars, util, vram, heat, health);
     Object.assign(this, { nameText, busy, utilText, ram, vramText, heatText, health, healthText });
   }
 
@@ -41,9 +42,9 @@ class Gpu {
     fillTo(this.busy, gpu.util_pct / 100);
     say(this.utilText, percent(gpu.util_pct));
     fillTo(this.ram, gpu.vram_used_mb / gpu.vram_total_mb);
-    say(this.vramText, memoryOf(gpu.vram_used_mb, gpu.vram_total_mb));
-    const told = (value, unit) => (value === null || value === undefined ? "" : `${Math.round(value)} ${unit}`);
-    say(this.heatText, [told(gpu.temp_c, "°C"), told(gpu.power_w, "W")].filter(Boolean).join(" · "));
+    say(this.vramText, wholeGib(gpu.vram_used_mb, gpu.vram_total_mb));
+    const told = (value, unit) => (value === null || value === undefined ? "" : `${Math.round(value)}${unit}`);
+    say(this.heatText, [told(gpu.temp_c, "°C"), told(gpu.power_w, " W")].filter(Boolean).join(" "));
     const sound = gpu.health === "ok" || gpu.health === null || gpu.health === undefined;
     say(this.healthText, sound ? "" : gpu.health);
     mark(this.health, "hidden", sound ? "" : null);

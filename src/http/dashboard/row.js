@@ -2,7 +2,7 @@
 
 import { activityOf } from "./choice.js";
 import { el, label, mark, say } from "./dom.js";
-import { exitText, gpuStanding, gpuText, requestsText, restartsText, retryText, vramText } from "./facts.js";
+import { exitText, gpuStanding, gpuText, isRunning, requestsText, restartsText, retryText, vramText } from "./facts.js";
 import { briefDuration, memory, NONE, percent } from "./format.js";
 import { SERIES } from "./history.js";
 import { peak, spark, sparkPath } from "./spark.js";
@@ -120,12 +120,14 @@ export class Row {
     const { texts, charts } = this;
     const { history } = worker;
     const used = usedMb(report);
-    say(charts.cpu.text, percent(report.cpu_pct));
-    say(charts.ram.text, memory(used));
+    const running = isRunning(report);
+    mark(this.node, "data-running", String(running));
+    say(charts.cpu.text, running ? percent(report.cpu_pct) : NONE);
+    say(charts.ram.text, running ? memory(used) : NONE);
     say(charts.gpu.text, gpuText(report, node));
     say(texts.vramNode, vramText(report, node));
     say(texts.kvText, percent(report.kv_cache_pct));
-    say(texts.uptimeText, report.pid || report.uptime_s ? briefDuration(report.uptime_s) : NONE);
+    say(texts.uptimeText, running ? briefDuration(report.uptime_s) : NONE);
     mark(this.node, "data-gpu", gpuStanding(node));
     const share = report.total_vram_mb ? Math.min(1, report.vram_mb / report.total_vram_mb) : 0;
     this.meter.firstChild.style.transform = `scaleX(${share.toFixed(3)})`;
