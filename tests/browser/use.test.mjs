@@ -61,14 +61,14 @@ test("GPUs that are unknown, absent and idle are told apart", async () => {
 test("the keyboard moves, opens, filters, explains and closes", async () => {
   const page = await open(browser, daemon.url);
   await rowOf(page, "audio/8083").first().waitFor();
-  const selected = async () => page.locator('.row[aria-selected="true"] .name').innerText();
+  const selects = (name) => page.locator('.row[aria-selected="true"] .name', { hasText: name }).waitFor();
   await page.keyboard.press("j");
   const [first, second] = (await names(page)).map((name) => name.split("/").slice(1).join("/"));
-  assert.equal(await selected(), first);
+  await selects(first);
   await page.keyboard.press("ArrowDown");
-  assert.equal(await selected(), second);
+  await selects(second);
   await page.keyboard.press("k");
-  assert.equal(await selected(), first);
+  await selects(first);
   const active = await page.locator("#grid").getAttribute("aria-activedescendant");
   assert.equal(await page.locator(`#${active} .name`).innerText(), first);
   await page.keyboard.press("Enter");
@@ -85,7 +85,7 @@ test("the keyboard moves, opens, filters, explains and closes", async () => {
   await page.locator("#help").waitFor();
   await page.keyboard.press("Escape");
   await page.keyboard.press("G");
-  assert.equal(await selected(), "llm/8085");
+  await selects("llm/8085");
   await page.keyboard.press("r");
   await page.locator("#confirm", { hasText: "Restart gpu-2/llm/8085?" }).waitFor();
   assert.equal(await page.evaluate(() => document.activeElement.textContent), "Cancel");

@@ -63,6 +63,11 @@ export async function followLog(worker, tail, signal) {
   return (await answered("GET", path, { signal })).body;
 }
 
+/** One worker as its hive tells it, through the queen: with its last exit whole. */
+export async function getWhole(worker) {
+  return (await answered("GET", ofWorker(worker))).json();
+}
+
 /** One worker with all the history that is kept. */
 export function getWorker({ hive, group, instance }) {
   return getJson(`/v1/workers/${[hive, group, instance].map(encodeURIComponent).join("/")}`);

@@ -1,7 +1,7 @@
 // The panel of one worker: charts, figures, how its last run ended, what can be done to it.
 
 import { ACTIONS, goingOn, perform } from "./actions.js";
-import { getWorker } from "./api.js";
+import { getWhole, getWorker } from "./api.js";
 import { byId, el, label, mark, say } from "./dom.js";
 import { eventItem } from "./events.js";
 import { chartsOf, exitSentence, factsOf, retryText } from "./facts.js";
@@ -48,6 +48,7 @@ export class Detail {
     this.history = new History(POINTS);
     this.lastReport = null;
     this.eventCount = -1;
+    this.askedFor = "";
     this.node.hidden = false;
     try {
       const { history } = await getWorker(worker);
@@ -143,7 +144,29 @@ export class Detail {
     if (!exit) return;
     say(this.exit, exitSentence(exit));
     say(this.exitAt, ago(exit.at));
-    say(this.tail, exit.log_tail?.length ? exit.log_tail.join("\n") : "It wrote nothing.");
+    say(this.tail, this.#tailOf(exit));
+  }
+
+  /** The last lines. An event tells them, a heartbeat does not: then its hive is asked, once. */
+  #tailOf(exit) {
+    const { worker } = this;
+    const whole = exit.log_tail?.length ? exit : worker.exit;
+    if (whole?.at === exit.at) return whole.log_tail?.join("\n") || "It wrote nothing.";
+    if (this.askedFor !== exit.at) {
+      this.askedFor = exit.at;
+      this.tailNote = "Asking its hive for the last lines…";
+      this.#askForTail(worker);
+    }
+    return this.tailNote;
+  }
+
+  async #askForTail(worker) {
+    try {
+      worker.exit = (await getWhole(worker)).last_exit;
+    } catch (error) {
+      if (this.worker === worker) this.tailNote = `Its hive does not tell the last lines: ${error.message}`;
+    }
+    this.onChange?.();
   }
 
   #showEvents(events) {

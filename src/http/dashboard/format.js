@@ -66,9 +66,12 @@ export function rate(mib) {
   return `${mib < 10 ? mib.toFixed(1) : Math.round(mib)} MiB/s`;
 }
 
+const thousands = new Intl.NumberFormat("en");
+
 /** Thousands apart. */
 export function count(value) {
-  return value === null || value === undefined ? NONE : value.toLocaleString("en");
+  if (value === null || value === undefined) return NONE;
+  return value < 1000 ? String(value) : thousands.format(value);
 }
 
 /** "1 hive", "1,000 workers". */

@@ -48,15 +48,20 @@ byId("link").lastElementChild.append(linkWord);
 // Drawing: at most once a frame, however many events came in between.
 
 let asked = false;
-function draw() {
+let scrolledOnly = true;
+function ask(scrolled) {
+  scrolledOnly &&= scrolled;
   if (asked) return;
   asked = true;
-  requestAnimationFrame((now) => {
+  requestAnimationFrame(() => {
     asked = false;
-    paint(now);
+    if (scrolledOnly) table.show(list, store.hives, performance.now());
+    else paint(performance.now());
+    scrolledOnly = true;
   });
 }
-table.onScroll = draw;
+const draw = () => ask(false);
+table.onScroll = () => ask(true);
 detail.onChange = draw;
 
 function relist(now) {

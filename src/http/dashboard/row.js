@@ -9,6 +9,8 @@ import { peak, spark, sparkPath } from "./spark.js";
 import { usedMb } from "./store.js";
 
 const SPAN_MS = 60_000;
+/** Sparklines move left by themselves; a step of this long is less than two pixels. */
+const REDRAW_MS = 900;
 const BOX = { width: 60, height: 22, span: SPAN_MS };
 
 /** The columns: key (by which it is sorted), title, and what a narrow heading says. */
@@ -74,6 +76,8 @@ export class Row {
     this.texts = { stateText, nameText, hiveText, modelText, activityText, requestsNode, restarts, exit };
     Object.assign(this.texts, { vramNode, kvText, uptimeText });
     this.shown = null;
+    this.report = null;
+    this.drawnAt = -Infinity;
     this.index = -1;
     this.key = "";
   }
@@ -88,16 +92,18 @@ export class Row {
     mark(this.node, "aria-rowindex", String(index + 2));
   }
 
-  /** Shows a worker as it is now. */
+  /** Shows a worker as it is now. What was drawn a moment ago from the same report still holds. */
   show(worker, hive, now) {
     const { report } = worker;
+    const same = this.shown === worker && this.report === report && this.freshness === hive?.freshness;
+    if (same && now - this.drawnAt < REDRAW_MS) return;
+    Object.assign(this, { report, freshness: hive?.freshness, drawnAt: now });
     if (this.shown !== worker) {
       this.shown = worker;
       say(this.texts.nameText, `${worker.group}/${worker.instance}`);
       say(this.texts.hiveText, worker.hive);
     }
-    const freshness = hive?.freshness ?? "down";
-    mark(this.node, "data-freshness", freshness);
+    mark(this.node, "data-freshness", hive?.freshness ?? "down");
     mark(this.node, "data-state", report.state);
     this.#words(worker, report);
     this.#figures(worker, report, hive?.node, now);

@@ -86,7 +86,8 @@ export class Store {
   }
 
   #meet(id, hive, { group, instance }) {
-    const worker = { id, hive, group, instance, report: null, history: new History(POINTS) };
+    // `exit` is the last exit with its log tail, which heartbeats leave out.
+    const worker = { id, hive, group, instance, report: null, exit: null, history: new History(POINTS) };
     this.workers.set(id, worker);
     this.membership += 1;
     return worker;
@@ -107,6 +108,8 @@ export class Store {
   #lifecycle(event) {
     this.events.push(event);
     if (this.events.length > EVENTS_KEPT) this.events.shift();
+    const worker = this.workers.get(event.worker_id);
+    if (worker && event.last_exit) worker.exit = event.last_exit;
     if (event.type === "hive_evicted") this.#forget(event.hive_id);
     const hive = this.hives.get(event.hive_id);
     const freshness = { hive_online: "healthy", hive_degraded: "degraded", hive_down: "down" }[event.type];

@@ -99,6 +99,6 @@ ${echo(ports.worker)}
 group = "talker"
 instance = "one"
 command = "/bin/sh"
-args = ["-c", "echo 'a first line'; echo '<script>window.hacked = 1</script><b>bold</b>'; while :; do sleep 0.2; echo tick; done"]
+args = ["-c", "while :; do echo tick; echo '<script>window.hacked = 1</script><b>bold</b>'; sleep 0.2; done"]
 restart = { backoff_ms = 200 }
 `;
