@@ -31,6 +31,7 @@ export function memoryOf(used, total) {
 
 /** "37 / 80 GiB", for where there is little room. */
 export function wholeGib(used, total) {
+  if (!total) return NONE;
   const gib = (mib) => (mib === null || mib === undefined ? NONE : Math.round(mib / MIB_PER_GIB));
   return `${gib(used)} / ${gib(total)} GiB`;
 }

@@ -4,6 +4,9 @@ import { el, label, mark, say } from "./dom.js";
 import { gpuStanding } from "./facts.js";
 import { age, count, counting, memoryOf, NONE, percent, wholeGib } from "./format.js";
 
+/** Above this many hives their cards are shortened. */
+const FEW = 6;
+
 function meter(className) {
   const fill = el("span");
   return [el("span", { class: `meter ${className}`, "aria-hidden": "true" }, fill), fill];
@@ -48,6 +51,7 @@ class Gpu {
     const sound = gpu.health === "ok" || gpu.health === null || gpu.health === undefined;
     say(this.healthText, sound ? "" : gpu.health);
     mark(this.health, "hidden", sound ? "" : null);
+    mark(this.node, "data-trouble", sound ? null : "");
   }
 }
 
@@ -61,13 +65,15 @@ class Card {
     this.dot = el("span", { class: "dot", "aria-hidden": "true" });
     this.cpu = gauge("CPU", "cpu");
     this.ram = gauge("RAM", "ram");
+    this.together = gauge("GPU", "gpu");
+    this.together.node.classList.add("together");
     this.gpuList = el("div", { class: "gpus" });
     this.gpus = [];
     this.node = el(
       "article",
       { class: "card", "aria-label": `Hive ${id}` },
       el("header", {}, this.dot, el("h3", {}, this.pick), seen),
-      about, this.cpu.node, this.ram.node, this.gpuList, noGpu, staff,
+      about, this.cpu.node, this.ram.node, this.together.node, this.gpuList, noGpu, staff,
     );
     Object.assign(this, { seenText, aboutText, staffText, noGpu, noGpuText });
   }
@@ -90,6 +96,17 @@ class Card {
     say(this.staffText, staffText(tally));
   }
 
+  /** All its GPUs in one line, for where there are many hives. */
+  #showTogether(gpus) {
+    const { node, fill, text, extraText } = this.together;
+    node.hidden = gpus.length === 0;
+    const util = mean(gpus.map(({ util_pct }) => util_pct));
+    const [used, total] = [sum(gpus.map((gpu) => gpu.vram_used_mb)), sum(gpus.map((gpu) => gpu.vram_total_mb))];
+    fillTo(fill, util / 100);
+    say(text, percent(util));
+    say(extraText, `${gpus.length} × · ${wholeGib(used, total)}`);
+  }
+
   #showGpus(node) {
     const gpus = node.gpus ?? [];
     while (this.gpus.length < gpus.length) {
@@ -98,12 +115,21 @@ class Card {
     }
     while (this.gpus.length > gpus.length) this.gpus.pop().node.remove();
     gpus.forEach((gpu, i) => this.gpus[i].show(gpu));
+    this.#showTogether(gpus);
     const standing = gpuStanding(node);
     mark(this.noGpu, "data-gpu", standing);
     const words = { none: "No GPU", unknown: "GPU unknown: nothing answers for it, zeros don't mean idle" };
     say(this.noGpuText, words[standing] ?? (gpus.length ? "" : "GPU not told"));
   }
 }
+
+/** The mean of what is known; null where nothing is. */
+function mean(values) {
+  const known = values.filter((value) => value !== null && value !== undefined);
+  return known.length ? known.reduce((a, b) => a + b, 0) / known.length : null;
+}
+
+const sum = (values) => values.reduce((a, b) => a + (b ?? 0), 0);
 
 function aboutText(hive) {
   const place = hive.hostname ? `${hive.hostname}:${hive.port}` : "";
@@ -128,6 +154,7 @@ export class Hives {
 
   /** Shows the hives, by id; `tallies` says what each one's workers do. */
   show(hives, tallies, picked, now) {
+    mark(this.list, "data-many", hives.size > FEW ? "" : null);
     for (const [id, card] of this.cards) {
       if (hives.has(id)) continue;
       card.node.remove();

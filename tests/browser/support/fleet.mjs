@@ -24,10 +24,11 @@ function newWorker(hive, i) {
 function wander(worker, hasGpu) {
   worker.uptime_s += 1;
   if (worker.idle || worker.state !== "ready") return;
-  worker.cpu_pct = walk(worker.cpu_pct, 40, 5, 180);
-  worker.working_set_mb = Math.round(walk(worker.working_set_mb, 120, 1_500, 12_000));
+  const home = 12 + (worker.pid * 37) % 140;
+  worker.cpu_pct = clamp(worker.cpu_pct * 0.8 + home * 0.2 + (Math.random() - 0.5) * 30, 3, 400);
+  worker.working_set_mb = Math.round(walk(worker.working_set_mb, 260, 1_500, 12_000));
   worker.kv_cache_pct = walk(worker.kv_cache_pct, 6, 5, 97);
-  if (hasGpu) worker.gpu_util_pct = walk(worker.gpu_util_pct, 26, 8, 100);
+  if (hasGpu) worker.gpu_util_pct = clamp(worker.gpu_util_pct * 0.8 + (40 + (worker.pid * 53) % 50) * 0.2 + (Math.random() - 0.5) * 24, 4, 100);
 }
 
 /** One GPU; of one that does not answer there is a name and nothing else. */
