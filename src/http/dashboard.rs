@@ -64,6 +64,7 @@ static ASSETS: &[Asset] = assets! {
     "source.js": SCRIPT,
     "spark.js": SCRIPT,
     "store.js": SCRIPT,
+    "sync.js": SCRIPT,
     "table.js": SCRIPT,
     "theme.js": SCRIPT,
 };

@@ -37,9 +37,12 @@ async function answered(method, path, options = {}) {
   return response;
 }
 
+/** What is only read has to come within this, ms. An action may take as long as a worker's grace. */
+const READ_WITHIN_MS = 10_000;
+
 /** Asks for JSON. */
 export async function getJson(path) {
-  return (await answered("GET", path)).json();
+  return (await answered("GET", path, { signal: AbortSignal.timeout(READ_WITHIN_MS) })).json();
 }
 
 const ofWorker = ({ hive, group, instance }) =>
@@ -64,8 +67,8 @@ export async function followLog(worker, tail, signal) {
 }
 
 /** One worker as its hive tells it, through the queen: with its last exit whole. */
-export async function getWhole(worker) {
-  return (await answered("GET", ofWorker(worker))).json();
+export function getWhole(worker) {
+  return getJson(ofWorker(worker));
 }
 
 /** One worker with all the history that is kept. */

@@ -98,10 +98,10 @@ export function chartsOf(report, node) {
 
 /** An exit record in one sentence. */
 export function exitSentence(exit) {
-  const next = { backoff: "It is started again.", failed: "It stays down.", stopped: "It was meant to end.", starting: "" };
+  const next = { backoff: "then another start", failed: "then left down", stopped: "as it was meant to", starting: "then another start" };
   const signal = exit.oom_killed && exit.signal ? ` (${exit.signal})` : "";
   const peak = exit.peak_rss_mb ? `, ${memory(exit.peak_rss_mb)} at most` : "";
-  return `${exitWord(exit)}${signal} after ${duration(exit.uptime_s)}${peak}. ${next[exit.next] ?? exit.next}`.trim();
+  return `${exitWord(exit)}${signal} after ${duration(exit.uptime_s)}${peak}, ${next[exit.next] ?? exit.next}`;
 }
 
 /** When a worker in backoff is tried again: "again in 12 s". */

@@ -1,17 +1,16 @@
 // The page: events go into the store, and once a frame what has changed goes from there onto the screen.
 
-import { getJson, whenUnauthorised } from "./api.js";
 import { Banner, verdict } from "./banner.js";
 import { choiceHash, choose, nextSort, parseChoice } from "./choice.js";
 import { Detail } from "./detail.js";
 import { byId, say } from "./dom.js";
 import { openEvents } from "./events.js";
-import { startFeed } from "./feed.js";
 import { Filters, tally } from "./filters.js";
 import { count, counting } from "./format.js";
 import { Hives } from "./hives.js";
 import { startKeys } from "./keys.js";
 import { Store } from "./store.js";
+import { Sync } from "./sync.js";
 import { Table } from "./table.js";
 import { startTheme } from "./theme.js";
 
@@ -21,14 +20,10 @@ const HISTORY_EVERY_MS = 10_000;
 
 const store = new Store();
 let choice = parseChoice(location.hash);
-let link = { status: "connecting", since: performance.now() };
-let unauthorised = false;
-let lastNews = performance.now();
 let list = [];
 let listed = { membership: -1, choice: null, at: 0 };
-let total = 0;
-let counted;
 
+const sync = new Sync(store, { news: settle, draw });
 const banner = new Banner(byId("banner"));
 const detail = new Detail(() => choosing({ worker: "" }));
 const filters = new Filters(choosing);
@@ -60,7 +55,9 @@ function ask(scrolled) {
     scrolledOnly = true;
   });
 }
-const draw = () => ask(false);
+function draw() {
+  ask(false);
+}
 table.onScroll = () => ask(true);
 detail.onChange = draw;
 
@@ -74,7 +71,7 @@ function relist(now) {
 
 function paint(now) {
   relist(now);
-  counted = tally(store.workers.values());
+  const counted = tally(store.workers.values());
   filters.show(choice, counted, store.hives.keys());
   hives.show(store.hives, counted.hives, choice.hive, now);
   table.showSort(choice.sort);
@@ -87,16 +84,14 @@ function showDetail(now) {
   if (!detail.worker) return;
   const worker = store.workers.get(choice.worker);
   const hive = store.hives.get(detail.worker.hive);
-  detail.show(worker, hive, { list: store.events, total }, now);
+  detail.show(worker, hive, { list: store.events, total: sync.happened }, now);
 }
 
 function showStanding(now) {
-  const late = [...store.hives.values()];
-  const { status, since } = link;
-  const reason = unauthorised ? "unauthorised" : link.reason;
-  const found = verdict({ status, reason, brokenFor: now - since, hives: late });
-  banner.show(found, now - lastNews);
-  document.body.dataset.link = unauthorised ? "broken" : status;
+  const { status, since, reason } = sync.standing();
+  const found = verdict({ status, reason, brokenFor: now - since, hives: [...store.hives.values()] });
+  banner.show(found, now - sync.lastNews);
+  document.body.dataset.link = reason === "unauthorised" ? "broken" : status;
   say(linkWord, { open: "live", broken: "broken", connecting: "connecting" }[document.body.dataset.link]);
   const workers = store.workers.size;
   say(summary, `${counting(store.hives.size, "hive")} · ${counting(workers, "worker")}`);
@@ -135,84 +130,6 @@ function leaveDetail() {
 addEventListener("hashchange", () => {
   choice = parseChoice(location.hash);
   settle();
-});
-
-// The feed: events in order; while the whole state is being fetched they wait, and follow it.
-
-let waiting = null;
-let historyAt = -Infinity;
-
-function take({ kind, name, data, status, reason }) {
-  const now = performance.now();
-  if (kind === "status") {
-    if (status !== link.status || reason) link = { status, reason, since: status === link.status ? link.since : now };
-    draw();
-  } else if (kind === "resync" || name === "lagged") resync();
-  else if (waiting) waiting.push([name, data]);
-  else heard(name, data, now);
-}
-
-function heard(name, text, now) {
-  const data = JSON.parse(text);
-  lastNews = now;
-  unauthorised = false;
-  link = link.status === "open" ? link : { status: "open", since: now };
-  if (name === "lifecycle") total += 1;
-  store.apply(name, data, now);
-  if (name === "snapshot") loadHistory();
-  if (store.incomplete) completeHives();
-  settle();
-}
-
-async function resync() {
-  if (waiting) return;
-  waiting = [];
-  try {
-    const [hiveList, workerList] = await Promise.all([getJson("/v1/hives"), getJson("/v1/workers")]);
-    const now = performance.now();
-    store.replace(hiveList.hives, workerList.workers, now);
-    lastNews = now;
-  } catch {
-    // The stream goes on telling each hive whole; the banner says if it does not.
-  }
-  const missed = waiting;
-  waiting = null;
-  for (const [name, data] of missed) heard(name, data, performance.now());
-  loadHistory();
-  settle();
-}
-
-async function loadHistory() {
-  const now = performance.now();
-  if (now - historyAt < HISTORY_EVERY_MS) return;
-  historyAt = now;
-  try {
-    const { workers } = await getJson("/v1/history");
-    store.loadHistory(workers, performance.now());
-    draw();
-  } catch {
-    // Sparklines begin with what comes now.
-  }
-}
-
-let completing = false;
-async function completeHives() {
-  if (completing) return;
-  completing = true;
-  try {
-    const { hives: views } = await getJson("/v1/hives");
-    const now = performance.now();
-    for (const view of views) store.learn(view, now);
-  } catch {
-    store.incomplete = false;
-  }
-  completing = false;
-  draw();
-}
-
-whenUnauthorised(() => {
-  unauthorised = true;
-  draw();
 });
 
 // Keys, colours, dialogs.
@@ -259,5 +176,5 @@ startKeys({
 
 // Ages grow without events, too.
 setInterval(draw, 1_000);
-startFeed(take);
+sync.start();
 draw();

@@ -42,6 +42,8 @@ function newGpu(i, source) {
 export class FakeHive {
   constructor(id, { workers = 4, gpus = 0, number = 5, source = gpus ? "nvml" : "none", hostname } = {}) {
     Object.assign(this, { id, gpus, number, seq: 0, events: [], boot: crypto.randomUUID() });
+    // Of a GPU that does not answer there are no figures.
+    if (source === "unknown") this.gpus = 0;
     this.hostname = hostname ?? `10.0.0.${number}`;
     this.node = {
       cpu_pct: 420, cpu_count: 32, load1: 4.1, ram_used_mb: 96_000, ram_total_mb: 257_000, gpu_source: source,
