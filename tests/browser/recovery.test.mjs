@@ -60,7 +60,13 @@ test("a hive that falls silent is named, its rows are dimmed, and it returns", a
   await close(page);
 });
 
-test("a page that was told it lagged fetches everything anew", async () => {
+/** Tells the page's stream what the queen tells a client that was too slow. */
+const lag = (page) => page.evaluate(() => {
+  const data = JSON.stringify({ type: "lagged", missed: 3 });
+  window.streams[0].dispatchEvent(new MessageEvent("lagged", { data }));
+});
+
+test("a page that was told it lagged fetches everything anew, and names with markup are text", async () => {
   const hive = new FakeHive("lagging", { workers: 1 });
   await hive.beat(daemon.url);
   const context = await browser.newContext();
@@ -69,13 +75,21 @@ test("a page that was told it lagged fetches everything anew", async () => {
   const page = await open(browser, daemon.url, { context });
   await rowOf(page, "llm/8080").first().waitFor();
   const asked = page.waitForRequest(/\/v1\/workers$/);
-  await page.evaluate(() => {
-    const data = JSON.stringify({ type: "lagged", missed: 3 });
-    window.streams[0].dispatchEvent(new MessageEvent("lagged", { data }));
-  });
+  await lag(page);
   await asked;
   const answer = await (await asked).response();
   assert.equal(answer.status(), 200);
+  // The queen refuses such a name; a page that was given one all the same shows it as text.
+  const name = "<img src=x onerror=window.hacked=1>";
+  await context.route(/\/v1\/workers$/, async (route) => {
+    const { workers } = await (await route.fetch()).json();
+    const hostile = workers.filter(({ hive_id }) => hive_id === "lagging").map((worker) => ({ ...worker, group: name }));
+    await route.fulfill({ json: { workers: hostile } });
+  });
+  await lag(page);
+  await rowOf(page, `${name}/8080`).first().waitFor();
+  assert.equal(await page.locator("main img").count(), 0);
+  assert.equal(await page.evaluate(() => window.hacked), undefined);
   await close(page);
 });
 
