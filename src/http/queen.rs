@@ -1,4 +1,4 @@
-//! The queen's routes: heartbeats in, the registry and the event stream out.
+//! The queen's routes: heartbeats in; the registry, the event stream and the dashboard out.
 
 mod body;
 mod counters;
@@ -20,6 +20,7 @@ pub use scan::{DEPTH_LIMIT, OBJECTS_LIMIT};
 pub use validate::{Invalid, WORKERS_LIMIT, validate};
 
 use super::{
+    dashboard,
     error::HttpError,
     fallback::{get, not_found, post},
 };
@@ -139,6 +140,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(get("/v1/heartbeats/stream", stream::get))
         .configure(gateway::configure)
         .service(get("/metrics", metrics::get))
+        .configure(dashboard::configure)
         .service(get("/health", health))
         .default_service(web::to(not_found));
 }

@@ -3,12 +3,12 @@
 use super::{QueenState, params};
 use crate::{
     actors::sse_broadcaster::{EventId, StreamRefused, Subscribe, Subscription},
-    http::error::HttpError,
+    http::{dashboard, error::HttpError},
 };
 use actix_web::{
     HttpRequest, HttpResponse,
     body::{BodySize, MessageBody},
-    http::header::{CACHE_CONTROL, CONTENT_TYPE},
+    http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, VARY},
     web,
 };
 use bytes::Bytes;
@@ -21,11 +21,16 @@ const RETRY_AFTER_S: u64 = 5;
 /// Bytes handed on at once: a large snapshot must not be copied whole into each connection's buffer.
 const CHUNK: usize = 8 * 1024;
 
-/// The handler.
+/// The handler. Who opens this address in a browser gets the dashboard.
 pub(super) async fn get(
     state: web::Data<QueenState>,
     request: HttpRequest,
 ) -> Result<HttpResponse, HttpError> {
+    if dashboard::is_wanted(&request) {
+        let mut page = dashboard::page(request).await;
+        page.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
+        return Ok(page);
+    }
     let (hive, last) = params::stream(request.query_string())?;
     let header = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
     let last_event_id = header.or(last.as_deref()).and_then(EventId::parse);

@@ -94,6 +94,24 @@ async fn an_answered_heartbeat_is_stored() {
 }
 
 #[actix_web::test]
+async fn a_browser_that_opens_the_streams_address_gets_the_dashboard() {
+    let state = state();
+    let app = app!(state);
+    let navigation = get_at("/v1/heartbeats/stream")
+        .insert_header((header::ACCEPT, "text/html,application/xhtml+xml,*/*;q=0.8"));
+    let page = test::call_service(&app, navigation.to_request()).await;
+    assert_eq!(page.headers().get(header::CONTENT_TYPE).unwrap(), "text/html; charset=utf-8");
+    assert!(page.headers().contains_key(header::CONTENT_SECURITY_POLICY));
+    assert_eq!(page.headers().get(header::VARY).unwrap(), "accept");
+    let root = test::call_service(&app, get_at("/").to_request()).await;
+    assert_eq!(test::read_body(page).await, test::read_body(root).await);
+    let program = get_at("/v1/heartbeats/stream").insert_header((header::ACCEPT, "*/*"));
+    let stream = test::call_service(&app, program.to_request()).await;
+    assert_eq!(stream.headers().get(header::CONTENT_TYPE).unwrap(), "text/event-stream");
+    state.close_streams().await;
+}
+
+#[actix_web::test]
 async fn a_superseded_hive_is_told_what_to_do() {
     let state = state();
     let app = app!(state);

@@ -1,0 +1,104 @@
+// The real binary, on free ports of loopback, with a configuration and a state directory of its own.
+
+import { spawn } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { until } from "./wait.mjs";
+
+const BINARY = process.env.RBEE_BINARY;
+
+/** A port that was free a moment ago. */
+export async function freePort() {
+  const server = createServer();
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+/** One daemon; `roles` gets the ports and yields the configuration. */
+export class Daemon {
+  static async start(roles) {
+    const daemon = new Daemon();
+    daemon.folder = await mkdtemp(join(tmpdir(), "rbee-browser-"));
+    daemon.ports = { queen: await freePort(), hive: await freePort(), worker: await freePort() };
+    daemon.config = join(daemon.folder, "rbee.toml");
+    await writeFile(daemon.config, roles(daemon.ports, daemon.folder));
+    await daemon.run();
+    return daemon;
+  }
+
+  get url() {
+    return `http://127.0.0.1:${this.ports.queen}`;
+  }
+
+  /** Starts the process, again too; returns when the queen answers. */
+  async run() {
+    this.log = "";
+    this.process = spawn(BINARY, ["--config", this.config], { stdio: ["ignore", "pipe", "pipe"] });
+    for (const stream of [this.process.stdout, this.process.stderr]) {
+      stream.on("data", (text) => (this.log = (this.log + text).slice(-20_000)));
+    }
+    this.ended = new Promise((resolve) => this.process.once("exit", resolve));
+    await until(`the queen at ${this.url}: ${this.log}`, () => this.answers());
+  }
+
+  async answers() {
+    if (this.process.exitCode !== null) throw new Error(`the daemon ended: ${this.log}`);
+    return fetch(`${this.url}/health`).then(({ ok }) => ok, () => false);
+  }
+
+  async json(path) {
+    return (await fetch(`${this.url}${path}`)).json();
+  }
+
+  /** Ends the process as an operator would, and waits until it has. */
+  async halt() {
+    this.process.kill("SIGTERM");
+    await this.ended;
+  }
+
+  async stop() {
+    if (this.process.exitCode === null) await this.halt();
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** A queen alone. */
+export const queenOnly = ({ queen }) => `
+[queen]
+bind = "127.0.0.1:${queen}"
+degraded_after_ms = 3000
+`;
+
+const echo = (port) => `
+[[hive.workers]]
+group = "echo"
+instance = "${port}"
+command = "rbee"
+args = ["echo-worker", "--port", "${port}", "--model", "echo-${port}"]
+slots = 4
+ready = { http = "http://127.0.0.1:${port}/health", interval_ms = 50 }
+load = { metrics = "http://127.0.0.1:${port}/metrics" }
+`;
+
+/** A queen and a hive with an echo worker, and one that says something and waits. */
+export const queenAndHive = (ports, folder) => `${queenOnly(ports)}
+[hive]
+id = "here"
+bind = "127.0.0.1:${ports.hive}"
+queen_urls = ["http://127.0.0.1:${ports.queen}"]
+state_dir = "${folder}/state"
+on_exit = "stop"
+[hive.cgroup]
+mode = "off"
+${echo(ports.worker)}
+[[hive.workers]]
+group = "talker"
+instance = "one"
+command = "/bin/sh"
+args = ["-c", "while :; do echo tick; echo '<script>window.hacked = 1</script><b>bold</b>'; sleep 0.2; done"]
+restart = { backoff_ms = 200 }
+`;
