@@ -30,6 +30,7 @@ mod logs;
 mod metrics;
 mod misfortune;
 mod openai_client;
+mod openapi;
 mod pipeline;
 mod placement;
 mod placement_filters;
