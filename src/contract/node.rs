@@ -83,7 +83,7 @@ pub struct NodeStats {
     pub gpu_source: Option<GpuSource>,
     /// How long ago the GPU figures were read; `None` where there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = u64, required = false)]
+    #[schema(value_type = Option<u64>)]
     pub gpu_age_ms: Option<Age>,
     /// What the hive itself costs.
     pub rbee: SelfStats,

@@ -54,7 +54,7 @@ pub struct WorkerView<'a> {
     pub freshness: Freshness,
     /// Oldest first; only where one worker is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Vec<(u64, f32, u32, f32, u32)>, required = false)]
+    #[schema(value_type = Option<Vec<(u64, f32, u32, f32, u32)>>)]
     pub history: Option<&'a [HistoryPoint]>,
 }
 

@@ -88,7 +88,7 @@ pub struct Pressure {
 pub struct WorkerReport {
     /// Which hive it runs on; set in the queen's answers only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = String, required = false)]
+    #[schema(value_type = Option<String>)]
     pub hive_id: Option<Arc<str>>,
     /// Its group, such as `llm`.
     #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", example = "llm")]

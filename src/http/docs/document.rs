@@ -12,7 +12,7 @@ pub(in crate::http) fn finish(api: OpenApi) -> Value {
         "type": "http", "scheme": "bearer",
         "description": "The content of a `token_file`, where the configuration names one.",
     });
-    bound(&mut document);
+    correct(&mut document);
     shape::tell_apart(&mut document);
     errors(&mut document);
     document
@@ -49,21 +49,26 @@ pub(in crate::http) fn retry_after() -> Value {
         "schema": {"type": "integer", "minimum": 1}})
 }
 
-/// Whole numbers are no larger than their types.
-fn bound(value: &mut Value) {
+/// Whole numbers are no larger than their types, whose names utoipa spells in a way of its own; and what
+/// Rust calls `None` is `null` here.
+fn correct(value: &mut Value) {
     if let Some(object) = value.as_object_mut() {
-        let most = match object.get("format").and_then(Value::as_str) {
-            Some("uint16") => Some(u64::from(u16::MAX)),
-            Some("uint32") => Some(u64::from(u32::MAX)),
-            Some("uint64") => Some(u64::MAX),
+        let bounded = match object.get("format").and_then(Value::as_str) {
+            Some("u-int16") => Some(("uint16", u64::from(u16::MAX))),
+            Some("u-int32") => Some(("uint32", u64::from(u32::MAX))),
+            Some("u-int64") => Some(("uint64", u64::MAX)),
             _ => None,
         };
-        if let Some(most) = most {
+        if let Some((format, most)) = bounded {
+            object.insert("format".into(), json!(format));
             object.entry("minimum").or_insert(json!(0));
             object.entry("maximum").or_insert(json!(most));
         }
     }
-    each_child(value, bound);
+    if let Some(Value::String(description)) = value.get_mut("description") {
+        *description = description.replace("`None`", "`null`");
+    }
+    each_child(value, correct);
 }
 
 /// Calls `visit` for all that is directly in `value`.

@@ -6,6 +6,8 @@ use super::document::{each_child, operations};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
+type Names = BTreeSet<String>;
+
 const PREFIX: &str = "#/components/schemas/";
 
 /// What an answer leaves out rather than saying `null`; of `StreamLifecycle` all that a hive's event has not.
@@ -13,19 +15,17 @@ const LEFT_OUT: [(&str, &[&str]); 5] = [
     ("WorkerReport", &["hive_id"]),
     ("WorkerView", &["history"]),
     ("NodeStats", &["gpu_age_ms"]),
-    ("Unscheduled", &["rejected_omitted"]),
+    ("Unscheduled", &["rejected", "rejected_omitted"]),
     ("StreamLifecycle", &["worker_id", "group", "instance", "pid", "state", "last_exit"]),
 ];
 
-/// Makes two of each schema that is both read and written, and says of each what is always there.
+/// Makes two of each schema that is not the same when read and when written, and says of each what is
+/// always there.
 pub(super) fn tell_apart(document: &mut Value) {
     let Some(schemas) = document["components"]["schemas"].as_object().cloned() else { return };
-    let mut read = BTreeSet::new();
+    let (mut read, mut written) = (Names::new(), Names::new());
     for operation in operations(document) {
         reach(&operation["requestBody"], &schemas, &mut read);
-    }
-    let mut written = BTreeSet::new();
-    for operation in operations(document) {
         reach(&operation["responses"], &schemas, &mut written);
     }
     // What no operation names is the data of an event.
@@ -33,34 +33,48 @@ pub(super) fn tell_apart(document: &mut Value) {
         written.insert(name.clone());
         reach(schema, &schemas, &mut written);
     }
+    let twofold = twofold(&schemas, &read, &written);
     let mut told = Map::new();
-    for (name, mut schema) in schemas {
-        if read.contains(&name) {
-            let mut input = schema.clone();
-            spare(&mut input);
-            rename(&mut input, &written);
-            told.insert(input_name(&name, &written), input);
+    for (name, schema) in &schemas {
+        if read.contains(name) {
+            let mut input = as_read(schema);
+            rename(&mut input, &twofold);
+            told.insert(input_name(name, &twofold), input);
         }
-        if written.contains(&name) {
-            let left_out = LEFT_OUT.iter().find(|(of, _)| *of == name).map_or(&[][..], |it| it.1);
-            require(&mut schema, left_out);
-            told.insert(name, schema);
+        if written.contains(name) {
+            told.insert(name.clone(), as_written(name, schema));
         }
     }
     for operation in operations(document) {
         if let Some(body) = operation.get_mut("requestBody") {
-            rename(body, &written);
+            rename(body, &twofold);
         }
     }
     document["components"]["schemas"] = Value::Object(told);
 }
 
-fn input_name(name: &str, written: &BTreeSet<String>) -> String {
-    if written.contains(name) { format!("{name}Input") } else { name.to_owned() }
+/// Those that differ, and all that lead to one that does.
+fn twofold(schemas: &Map<String, Value>, read: &Names, written: &Names) -> Names {
+    let both =
+        || schemas.iter().filter(|(name, _)| read.contains(*name) && written.contains(*name));
+    let differ = |name: &str, schema| as_read(schema) != as_written(name, schema);
+    let differing: Names =
+        both().filter(|(name, of)| differ(name, of)).map(|(name, _)| name.clone()).collect();
+    let leads_there = |schema: &Value| {
+        let mut found = Names::new();
+        reach(schema, schemas, &mut found);
+        !found.is_disjoint(&differing)
+    };
+    let twofold = both().filter(|(name, of)| differing.contains(*name) || leads_there(of));
+    twofold.map(|(name, _)| name.clone()).collect()
+}
+
+fn input_name(name: &str, twofold: &Names) -> String {
+    if twofold.contains(name) { format!("{name}Input") } else { name.to_owned() }
 }
 
 /// The names of all schemas that `value` leads to.
-fn reach(value: &Value, schemas: &Map<String, Value>, found: &mut BTreeSet<String>) {
+fn reach(value: &Value, schemas: &Map<String, Value>, found: &mut Names) {
     match value {
         Value::Object(map) => {
             let name = map.get("$ref").and_then(Value::as_str).and_then(|r| r.strip_prefix(PREFIX));
@@ -78,7 +92,7 @@ fn reach(value: &Value, schemas: &Map<String, Value>, found: &mut BTreeSet<Strin
 }
 
 /// References lead to what is read.
-fn rename(value: &mut Value, written: &BTreeSet<String>) {
+fn rename(value: &mut Value, written: &Names) {
     if let Some(Value::String(to)) = value.get_mut("$ref")
         && let Some(name) = to.strip_prefix(PREFIX)
     {
@@ -88,15 +102,24 @@ fn rename(value: &mut Value, written: &BTreeSet<String>) {
 }
 
 /// What has a default need not be said.
-fn spare(schema: &mut Value) {
+fn as_read(schema: &Value) -> Value {
+    let mut input = schema.clone();
     let has_default = |name: &Value| {
         let name = name.as_str().unwrap_or_default();
         schema["properties"][name].get("default").is_some()
     };
-    if let Some(required) = schema["required"].as_array() {
-        let required: Vec<_> = required.iter().filter(|name| !has_default(name)).cloned().collect();
-        schema["required"] = Value::Array(required);
+    if let Some(required) = input.get_mut("required").and_then(Value::as_array_mut) {
+        required.retain(|name| !has_default(name));
+        required.sort_by_key(ToString::to_string);
     }
+    input
+}
+
+fn as_written(name: &str, schema: &Value) -> Value {
+    let mut output = schema.clone();
+    let left_out = LEFT_OUT.iter().find(|(of, _)| *of == name).map_or(&[][..], |it| it.1);
+    require(&mut output, left_out);
+    output
 }
 
 /// All is there but what is left out, and that is never `null`.
@@ -121,6 +144,9 @@ fn require(schema: &mut Value, left_out: &[&str]) {
 fn not_null(property: &mut Value) {
     if let Some(types) = property.get_mut("type").and_then(Value::as_array_mut) {
         types.retain(|kind| kind != "null");
+        if let [only] = &types[..] {
+            property["type"] = only.clone();
+        }
     }
     if let Some(kinds) = property.get_mut("oneOf").and_then(Value::as_array_mut) {
         kinds.retain(|kind| kind["type"] != "null");

@@ -55,7 +55,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
     summary = "Takes a worker's slot and GPU memory for the caller",
     description = "The slot is taken from the moment of the answer: use it at `url`, or once through the gateway \
         with `x-rbee-reservation`, or let it end after `ttl_ms`. An empty body asks for any worker.",
-    request_body(content = Option<ScheduleRequest>, description = "At most 256 KiB"),
+    request_body(content = ScheduleRequest, description = "At most 256 KiB"),
     responses(
         (status = 200, description = "It is held", body = Scheduled),
         (status = 400, description = "The body is not a JSON object, or a field is wrong; the message names it"),
@@ -63,7 +63,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         (status = 413, description = "The body is too large"),
         (status = 500, description = "The worker went in this very moment"),
         (status = 503, description = "Nobody takes it, and why each does not; or, without `rejected`, too many \
-            reservations are held", content((Unscheduled), (ErrorBody))),
+            reservations are held", body = Unscheduled),
     ))]
 async fn schedule(state: State, payload: web::Payload) -> Answer {
     let request: ScheduleRequest = read(payload).await?;
@@ -135,7 +135,7 @@ async fn explain(state: State, request: HttpRequest) -> Result<web::Json<Explana
 #[utoipa::path(put, path = "/v1/reservations/{id}", operation_id = "renew_reservation", tag = "scheduling",
     summary = "Holds a reservation from now on for as long again",
     params(("id" = String, Path, description = "The `reservation_id`", example = "3f2b1c9e-8a44-4c1d-9b52-6f1f0a7f1c55")),
-    request_body(content = Option<RenewRequest>, description = "At most 256 KiB; may be empty"),
+    request_body(content = RenewRequest, description = "At most 256 KiB; may be empty"),
     responses(
         (status = 200, description = "It is held", body = Scheduled),
         (status = 400, description = "The body is not a JSON object, or a field is wrong; the message names it"),
