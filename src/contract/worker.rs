@@ -167,7 +167,11 @@ pub struct WorkerReport {
     pub pids: Vec<u32>,
     /// Where it serves.
     #[serde(default)]
-    #[schema(max_length = 4096, example = "http://127.0.0.1:8080")]
+    #[schema(
+        max_length = 4096,
+        pattern = "^https?://[^/?#]+[^?#]*$",
+        example = "http://127.0.0.1:8080"
+    )]
     pub url: Option<String>,
     /// Requests it takes at once; `None`: no limit.
     #[serde(default)]
@@ -263,7 +267,11 @@ impl Default for RestartPolicy {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReadyProbe {
     /// Asked with GET; a 2xx answer means ready.
-    #[schema(max_length = 1024, example = "http://127.0.0.1:8080/health")]
+    #[schema(
+        max_length = 1024,
+        pattern = "^http://[^/]",
+        example = "http://127.0.0.1:8080/health"
+    )]
     pub http: String,
     /// Between two tries, ms.
     #[schema(default = 500, minimum = 10, maximum = 86400000)]
@@ -277,7 +285,7 @@ pub struct ReadyProbe {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LiveProbe {
     /// Asked with GET; anything but 2xx counts as a failure.
-    #[schema(max_length = 1024)]
+    #[schema(max_length = 1024, pattern = "^http://[^/]")]
     pub http: Option<String>,
     /// Ask for a completion of one token instead.
     #[schema(default = false)]
@@ -297,7 +305,11 @@ pub struct LiveProbe {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LoadSource {
     /// Its Prometheus page.
-    #[schema(max_length = 1024, example = "http://127.0.0.1:8080/metrics")]
+    #[schema(
+        max_length = 1024,
+        pattern = "^http://[^/]",
+        example = "http://127.0.0.1:8080/metrics"
+    )]
     pub metrics: String,
 }
 
@@ -311,7 +323,7 @@ pub struct WorkerSpec {
     #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", example = "8080")]
     pub instance: String,
     /// The program: a path, or a name that is looked up in PATH. `rbee` is this very binary.
-    #[schema(min_length = 1, example = "/usr/local/bin/llama-server")]
+    #[schema(min_length = 1, pattern = "^(/|[^/]+$)", example = "/usr/local/bin/llama-server")]
     pub command: String,
     /// Its arguments, without the program's name.
     #[schema(default = json!([]), max_items = 4096)]
@@ -320,6 +332,7 @@ pub struct WorkerSpec {
     #[schema(default = json!({}))]
     pub env: BTreeMap<String, String>,
     /// Working directory; `None`: the hive's.
+    #[schema(pattern = "^/")]
     pub cwd: Option<String>,
     /// User to run as; `None`: the hive's.
     pub user: Option<String>,
@@ -327,7 +340,7 @@ pub struct WorkerSpec {
     #[schema(default = json!([]), max_items = 64)]
     pub gpus: Vec<String>,
     /// Where it serves; `None`: nowhere that is known.
-    #[schema(max_length = 1024)]
+    #[schema(max_length = 1024, pattern = "^http://[^/]")]
     pub url: Option<String>,
     /// Overrides the detection of its model.
     #[schema(min_length = 1, max_length = 1024)]
@@ -336,10 +349,10 @@ pub struct WorkerSpec {
     #[schema(minimum = 1, maximum = 1000000)]
     pub slots: Option<u32>,
     /// As written, such as `200%`; 100% = one core.
-    #[schema(example = "200%")]
+    #[schema(pattern = r"^[0-9]+(\.[0-9]+)?%$", example = "200%")]
     pub cpu_limit: Option<String>,
     /// As written, such as `4G`.
-    #[schema(example = "4G")]
+    #[schema(pattern = "^[0-9]+[KMGT]?$", example = "4G")]
     pub memory_limit: Option<String>,
     /// What happens after a death.
     #[schema(default = json!({}))]

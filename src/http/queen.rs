@@ -131,8 +131,7 @@ fn unix_s() -> u64 {
 pub fn configure(config: &mut web::ServiceConfig) {
     config
         .service(post("/v1/hive-heartbeat", heartbeat::post))
-        .app_data(web::Data::new(forward::client()))
-        .service(web::resource("/v1/hives/{id}/workers{rest:.*}").to(forward::forward))
+        .configure(forward::configure)
         .service(get("/v1/hives", hives))
         .service(get("/v1/hives/{id}", hive))
         .service(get("/v1/workers", workers))
