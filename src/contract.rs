@@ -9,6 +9,7 @@ mod age;
 mod event;
 mod heartbeat;
 mod node;
+mod object;
 mod schedule;
 mod stream;
 mod view;

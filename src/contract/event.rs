@@ -1,6 +1,6 @@
 //! What happened to a worker, told at least once.
 
-use super::WorkerState;
+use super::{WorkerState, object};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -72,6 +72,10 @@ pub struct LifecycleEvent {
     /// The state that followed.
     pub state: WorkerState,
     /// With `worker_exited` and what follows from it: how the run ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "object::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub last_exit: Option<ExitRecord>,
 }

@@ -1,6 +1,6 @@
 //! What a hive posts to its queen each interval.
 
-use super::{LifecycleEvent, NodeStats, WorkerReport};
+use super::{LifecycleEvent, NodeStats, WorkerReport, object};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::borrow::Cow;
 use utoipa::{
@@ -178,6 +178,7 @@ pub struct HiveInfo {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HiveHeartbeat {
     /// Who sends.
+    #[serde(deserialize_with = "object::one")]
     pub hive: HiveInfo,
     /// When it was sent by the sender's clock, RFC 3339. Shown, never computed with.
     #[schema(format = DateTime, example = "2026-01-01T00:00:00.123Z")]
@@ -194,13 +195,14 @@ pub struct HiveHeartbeat {
     #[schema(minimum = 1, maximum = 3600000)]
     pub interval_ms: Option<u64>,
     /// The machine.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::one")]
     pub node: NodeStats,
     /// All of the hive's workers.
     #[schema(max_items = 4096)]
+    #[serde(deserialize_with = "object::list")]
     pub workers: Vec<WorkerReport>,
     /// What happened and has not been acknowledged yet.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::list")]
     #[schema(max_items = 1024)]
     pub events: Vec<LifecycleEvent>,
 }

@@ -1,6 +1,6 @@
 //! A machine on the wire.
 
-use super::Age;
+use super::{Age, object};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -78,13 +78,15 @@ pub struct NodeStats {
     pub ram_total_mb: u64,
     /// Its GPUs.
     #[schema(max_items = 256)]
+    #[serde(deserialize_with = "object::list")]
     pub gpus: Vec<GpuStats>,
     /// Who tells; `None` from a program that does not say.
     pub gpu_source: Option<GpuSource>,
     /// How long ago the GPU figures were read; `None` where there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<u64>)]
+    #[schema(value_type = Option<u64>, nullable = true)]
     pub gpu_age_ms: Option<Age>,
     /// What the hive itself costs.
+    #[serde(deserialize_with = "object::one")]
     pub rbee: SelfStats,
 }

@@ -1,6 +1,6 @@
 //! A worker on the wire: what it was asked to be ([`WorkerSpec`]) and what it is ([`WorkerReport`]).
 
-use super::{Age, ExitRecord};
+use super::{Age, ExitRecord, object};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
 use utoipa::ToSchema;
@@ -88,7 +88,7 @@ pub struct Pressure {
 pub struct WorkerReport {
     /// Which hive it runs on; set in the queen's answers only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, nullable = true)]
     pub hive_id: Option<Arc<str>>,
     /// Its group, such as `llm`.
     #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", example = "llm")]
@@ -137,7 +137,7 @@ pub struct WorkerReport {
     #[serde(default)]
     pub total_vram_mb: Option<u64>,
     /// The same figures per GPU.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::list")]
     #[schema(max_items = 256)]
     pub gpus: Vec<GpuShare>,
     /// The model it serves.
@@ -190,7 +190,7 @@ pub struct WorkerReport {
     #[serde(default)]
     pub memory_limit_mb: Option<u64>,
     /// Pressure stall figures.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::one")]
     pub pressure: Pressure,
     /// Percent of the scheduling periods since the last sample in which it was throttled.
     #[serde(default)]
@@ -210,7 +210,7 @@ pub struct WorkerReport {
     #[serde(default)]
     pub spec_changed: bool,
     /// How its last run ended.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::optional")]
     pub last_exit: Option<ExitRecord>,
     /// How old these figures are.
     #[serde(default)]

@@ -144,3 +144,30 @@ async fn the_queen_does_what_its_document_says() {
     ready_workers(queen.queen(), 1, secs(10)).await;
     tried_as_documented(&site, "schemathesis-queen", queen.queen());
 }
+
+#[actix_web::test]
+async fn the_page_and_what_it_loads_come_from_the_server_alone() {
+    let site = Site::new();
+    let (queen, hive) = site.start_both(json!([])).await;
+    for api in [queen.queen(), hive.hive()] {
+        let client = awc::Client::new();
+        for (path, kind) in [
+            ("/docs", "text/html"),
+            ("/docs/app.js", "text/javascript"),
+            ("/docs/style.css", "text/css"),
+        ] {
+            let mut answer = client.get(format!("{}{path}", api.url())).send().await.unwrap();
+            let header = |name| answer.headers().get(name).unwrap().to_str().unwrap().to_owned();
+            assert!(header("content-type").starts_with(kind));
+            let policy = header("content-security-policy");
+            assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"));
+            assert!(policy.split_whitespace().all(|word| !word.contains("://") && word != "*"));
+            let body = answer.body().await.unwrap();
+            let text = String::from_utf8_lossy(&body);
+            for forbidden in ["http://", "https://", "innerHTML", "insertAdjacentHTML", "<script>"]
+            {
+                assert!(!text.contains(forbidden), "{path} has {forbidden}");
+            }
+        }
+    }
+}

@@ -142,6 +142,11 @@ fn require(schema: &mut Value, left_out: &[&str]) {
 }
 
 fn not_null(property: &mut Value) {
+    if property.get("default").is_some_and(Value::is_null)
+        && let Some(property) = property.as_object_mut()
+    {
+        property.remove("default");
+    }
     if let Some(types) = property.get_mut("type").and_then(Value::as_array_mut) {
         types.retain(|kind| kind != "null");
         if let [only] = &types[..] {
@@ -150,5 +155,59 @@ fn not_null(property: &mut Value) {
     }
     if let Some(kinds) = property.get_mut("oneOf").and_then(Value::as_array_mut) {
         kinds.retain(|kind| kind["type"] != "null");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document() -> Value {
+        json!({
+            "paths": {"/x": {"post": {
+                "requestBody": {"$ref": "#/components/schemas/Outer"},
+                "responses": {"200": {"$ref": "#/components/schemas/Outer"}},
+            }}},
+            "components": {"schemas": {
+                "Outer": {"type": "object", "required": ["a"], "properties": {
+                    "a": {"$ref": "#/components/schemas/NodeStats"},
+                    "same": {"$ref": "#/components/schemas/Same"},
+                }},
+                "NodeStats": {"type": "object", "required": ["n"], "properties": {
+                    "n": {"type": "integer", "default": 1},
+                    "gpu_age_ms": {"type": ["integer", "null"], "default": null},
+                }},
+                "Same": {"type": "string"},
+            }},
+        })
+    }
+
+    #[test]
+    fn what_differs_becomes_two_and_what_leads_to_it_too() {
+        let mut document = document();
+        tell_apart(&mut document);
+        let schemas = &document["components"]["schemas"];
+        let names: Vec<_> = schemas.as_object().into_iter().flat_map(Map::keys).collect();
+        assert_eq!(names, ["NodeStats", "NodeStatsInput", "Outer", "OuterInput", "Same"]);
+        assert_eq!(schemas["NodeStatsInput"]["required"], json!([]));
+        assert_eq!(schemas["NodeStats"]["required"], json!(["n"]));
+        assert_eq!(
+            schemas["OuterInput"]["properties"]["a"]["$ref"],
+            format!("{PREFIX}NodeStatsInput")
+        );
+        assert_eq!(schemas["OuterInput"]["properties"]["same"]["$ref"], format!("{PREFIX}Same"));
+        let operation = &document["paths"]["/x"]["post"];
+        assert_eq!(operation["requestBody"]["$ref"], format!("{PREFIX}OuterInput"));
+        assert_eq!(operation["responses"]["200"]["$ref"], format!("{PREFIX}Outer"));
+    }
+
+    #[test]
+    fn what_is_left_out_is_never_null() {
+        let mut document = document();
+        tell_apart(&mut document);
+        let schemas = &document["components"]["schemas"];
+        assert_eq!(schemas["NodeStats"]["properties"]["gpu_age_ms"], json!({"type": "integer"}));
+        let read = json!({"type": ["integer", "null"], "default": null});
+        assert_eq!(schemas["NodeStatsInput"]["properties"]["gpu_age_ms"], read);
     }
 }

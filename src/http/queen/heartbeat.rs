@@ -73,6 +73,10 @@ fn parse(body: &[u8]) -> Result<HiveHeartbeat, HttpError> {
     }
     let text = std::str::from_utf8(body).map_err(|e| bad(format!("the body is not UTF-8: {e}")))?;
     scan(body).map_err(|e| bad(e.to_string()))?;
+    // serde would take an array for a struct.
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+        return Err(bad("the body must be a JSON object".into()));
+    }
     serde_json::from_str(text).map_err(|error| bad(explain(text, &error)))
 }
 
