@@ -6,7 +6,7 @@ const METHODS = ["get", "post", "put", "delete"];
 function make(name, attributes = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  for (const child of children.flat()) {
+  for (const child of children.flat(Infinity)) {
     if (child !== null && child !== undefined) {
       element.append(typeof child === "string" ? document.createTextNode(child) : child);
     }
