@@ -2,6 +2,7 @@
 //! read-only handles; routes, bodies and errors live here, decisions do not.
 
 pub mod dashboard;
+pub mod docs;
 pub mod error;
 pub mod fallback;
 pub mod hive;

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! main → cli, startup → http → actors → platform
-//!                  contract ← http, actors        (serde and std, nothing else)
+//!                  contract ← http, actors        (serde, utoipa's schemas and std, nothing else)
 //!                  settings ← cli, startup, http  (actors get plain values, never settings)
 //! ```
 

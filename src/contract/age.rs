@@ -1,7 +1,14 @@
 //! An age that goes on: of what is kept, without anybody having to touch it.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::time::{Duration, Instant};
+use std::{
+    borrow::Cow,
+    time::{Duration, Instant},
+};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, Schema},
+};
 
 /// Milliseconds on the wire. It is as old as it was when it was read, and the time since then.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +40,18 @@ impl<'de> Deserialize<'de> for Age {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let told_ms = u64::deserialize(deserializer)?;
         Ok(Self { told_ms, counted_from: Some(Instant::now()) })
+    }
+}
+
+impl PartialSchema for Age {
+    fn schema() -> RefOr<Schema> {
+        u64::schema()
+    }
+}
+
+impl ToSchema for Age {
+    fn name() -> Cow<'static, str> {
+        "Age".into()
     }
 }
 

@@ -1,12 +1,14 @@
 //! What happened to a worker, told at least once.
 
-use super::WorkerState;
+use super::{WorkerState, object};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// How a run ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ExitRecord {
     /// When it was noticed, RFC 3339.
+    #[schema(max_length = 128)]
     pub at: String,
     /// Exit code; `None` after a signal, or where the kernel did not tell.
     #[serde(default)]
@@ -25,13 +27,14 @@ pub struct ExitRecord {
     pub peak_rss_mb: u64,
     /// The last lines that it wrote, oldest first, control characters escaped.
     #[serde(default)]
+    #[schema(max_items = 64)]
     pub log_tail: Vec<String>,
     /// The state that followed: `backoff`, `failed`, `stopped` or, within a restart, `starting`.
     pub next: WorkerState,
 }
 
 /// What kind of thing happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// Its process runs.
@@ -47,7 +50,7 @@ pub enum EventKind {
 }
 
 /// One event of a worker's life, as a hive tells it to its queen.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LifecycleEvent {
     /// Counts up within one `boot_id`; repeats are dropped by it.
     pub seq: u64,
@@ -55,10 +58,13 @@ pub struct LifecycleEvent {
     #[serde(rename = "type")]
     pub kind: EventKind,
     /// When, RFC 3339.
+    #[schema(max_length = 128)]
     pub at: String,
     /// The worker's group.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub group: String,
     /// The worker's instance.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub instance: String,
     /// The main process that it happened to.
     #[serde(default)]
@@ -66,6 +72,10 @@ pub struct LifecycleEvent {
     /// The state that followed.
     pub state: WorkerState,
     /// With `worker_exited` and what follows from it: how the run ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "object::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub last_exit: Option<ExitRecord>,
 }

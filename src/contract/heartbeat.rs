@@ -1,7 +1,12 @@
 //! What a hive posts to its queen each interval.
 
-use super::{LifecycleEvent, NodeStats, WorkerReport};
+use super::{LifecycleEvent, NodeStats, WorkerReport, object};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::borrow::Cow;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type},
+};
 
 /// What a hive is doing. Read in any case, as a string or as `{"status": …}`; written as a string.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,14 +112,52 @@ impl Serialize for HealthStatus {
     }
 }
 
+impl PartialSchema for OperationalStatus {
+    fn schema() -> RefOr<Schema> {
+        names(&OPERATIONAL)
+            .description(Some("Read in any case, and as `{\"status\": …}`; written as here."))
+            .into()
+    }
+}
+
+impl ToSchema for OperationalStatus {
+    fn name() -> Cow<'static, str> {
+        "OperationalStatus".into()
+    }
+}
+
+impl PartialSchema for HealthStatus {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .property("status", names(&HEALTH))
+            .required("status")
+            .description(Some("Read in any case, and as a plain string; written as here."))
+            .into()
+    }
+}
+
+impl ToSchema for HealthStatus {
+    fn name() -> Cow<'static, str> {
+        "HealthStatus".into()
+    }
+}
+
+fn names<T>(known: &[(&'static str, T)]) -> ObjectBuilder {
+    let names = known.iter().map(|(name, _)| *name);
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names))
+}
+
 /// Who sends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HiveInfo {
     /// Unique among the hives of a queen; same characters as a group.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub id: String,
     /// How others reach its machine.
+    #[schema(min_length = 1, max_length = 253, example = "10.0.0.7")]
     pub hostname: String,
     /// Where its own API listens.
+    #[schema(minimum = 1, example = 7835)]
     pub port: u16,
     /// What it is doing.
     #[serde(default)]
@@ -124,6 +167,7 @@ pub struct HiveInfo {
     pub health_status: HealthStatus,
     /// Its version; empty when not said.
     #[serde(default)]
+    #[schema(max_length = 128)]
     pub version: String,
     /// Whether its workers go on running without it, once it said `stopping`.
     #[serde(default)]
@@ -131,27 +175,34 @@ pub struct HiveInfo {
 }
 
 /// The body of `POST /v1/hive-heartbeat`. Only `hive`, `timestamp` and `workers` are required.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HiveHeartbeat {
     /// Who sends.
+    #[serde(deserialize_with = "object::one")]
     pub hive: HiveInfo,
     /// When it was sent by the sender's clock, RFC 3339. Shown, never computed with.
+    #[schema(format = DateTime, example = "2026-01-01T00:00:00.123Z")]
     pub timestamp: String,
     /// Random for each start of a hive.
     #[serde(default)]
+    #[schema(max_length = 128)]
     pub boot_id: Option<String>,
     /// Counts up within one `boot_id`.
     #[serde(default)]
     pub seq: Option<u64>,
     /// How often the sender means to send, ms.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 3600000)]
     pub interval_ms: Option<u64>,
     /// The machine.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::one")]
     pub node: NodeStats,
     /// All of the hive's workers.
+    #[schema(max_items = 4096)]
+    #[serde(deserialize_with = "object::list")]
     pub workers: Vec<WorkerReport>,
     /// What happened and has not been acknowledged yet.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::list")]
+    #[schema(max_items = 1024)]
     pub events: Vec<LifecycleEvent>,
 }

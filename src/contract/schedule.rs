@@ -2,22 +2,28 @@
 
 use super::{ErrorBody, WorkerView};
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
 
 /// The body of `POST /v1/schedule`. What is not set does not matter.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct ScheduleRequest {
     /// That it serves, by name or alias.
+    #[schema(min_length = 1, max_length = 4096, example = "echo-small")]
     pub model: Option<String>,
     /// MiB of GPU memory that are needed beyond what the worker holds already.
     #[serde(deserialize_with = "null_is_default")]
+    #[schema(value_type = Option<u64>, default = 0)]
     pub vram_mb: u64,
     /// That it is in.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub group: Option<String>,
     /// How long the slot is held, ms.
     #[serde(deserialize_with = "null_is_default_ttl")]
+    #[schema(value_type = Option<u64>, default = 30000, minimum = 1, maximum = 3600000)]
     pub ttl_ms: u64,
     /// The same one goes to the same worker, while that one is not overloaded.
+    #[schema(min_length = 1, max_length = 256)]
     pub session: Option<String>,
 }
 
@@ -39,17 +45,19 @@ fn null_is_default_ttl<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64
 }
 
 /// The body of `PUT /v1/reservations/{id}`, which may be empty.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct RenewRequest {
     /// How long the slot is held from now on, ms; as long as before when not set.
+    #[schema(minimum = 1, maximum = 3600000)]
     pub ttl_ms: Option<u64>,
 }
 
 /// A slot that is held for the caller.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Scheduled<'a> {
     /// For `x-rbee-reservation`, and to renew it or give it back.
+    #[schema(format = "uuid")]
     pub reservation_id: String,
     /// Whose slot.
     pub worker: WorkerView<'a>,
@@ -60,7 +68,7 @@ pub struct Scheduled<'a> {
 }
 
 /// Why a worker does not take it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Rejection {
     /// `{hive_id}/{group}/{instance}`
     pub worker: String,
@@ -69,7 +77,7 @@ pub struct Rejection {
 }
 
 /// Nobody takes it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Unscheduled {
     /// In the form of every error.
     #[serde(flatten)]
@@ -87,7 +95,7 @@ fn is_zero(n: &usize) -> bool {
 }
 
 /// One worker in `GET /v1/schedule/explain`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Explained {
     /// `{hive_id}/{group}/{instance}`
     pub worker: String,
@@ -106,7 +114,7 @@ pub struct Explained {
 }
 
 /// `GET /v1/schedule/explain`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Explanation {
     /// The worker that would take it.
     pub chosen: Option<String>,

@@ -2,9 +2,10 @@
 
 use super::{ExitRecord, HiveView, NodeStats, WorkerReport, WorkerState, WorkerView};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// First on each connection: everything that is known.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "type", rename = "snapshot")]
 pub struct Snapshot<'a> {
     /// When it was taken, RFC 3339.
@@ -16,7 +17,7 @@ pub struct Snapshot<'a> {
 }
 
 /// One accepted heartbeat.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "type", rename = "hive_telemetry")]
 pub struct HiveTelemetry<'a> {
     /// Whose.
@@ -30,7 +31,7 @@ pub struct HiveTelemetry<'a> {
 }
 
 /// The queen's own heartbeat.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "type", rename = "queen")]
 pub struct QueenHeartbeat {
     /// Workers known, on hives that are not down.
@@ -49,8 +50,16 @@ pub struct QueenHeartbeat {
     pub timestamp: String,
 }
 
+/// This client was too slow, and lost events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(tag = "type", rename = "lagged")]
+pub struct Lagged {
+    /// How many.
+    pub missed: u64,
+}
+
 /// What kind of thing happened, to a worker or to a hive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the names are the contract's own and say it")]
 pub enum StreamLifecycleKind {
@@ -66,7 +75,7 @@ pub enum StreamLifecycleKind {
 }
 
 /// One lifecycle event. The worker's fields are absent in a hive's event.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct StreamLifecycle {
     /// What happened.
     #[serde(rename = "type")]

@@ -3,9 +3,10 @@
 use super::{HiveInfo, NodeStats, WorkerReport};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// How recently a hive was heard of, by the queen's own clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Freshness {
     /// In time.
@@ -17,7 +18,7 @@ pub enum Freshness {
 }
 
 /// An element of `GET /v1/hives`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct HiveView {
     /// As it last said.
     #[serde(flatten)]
@@ -44,7 +45,7 @@ pub struct HiveView {
 pub type HistoryPoint = (u64, f32, u32, f32, u32);
 
 /// An element of the queen's `GET /v1/workers`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct WorkerView<'a> {
     /// As its hive last said.
     #[serde(flatten)]
@@ -53,22 +54,25 @@ pub struct WorkerView<'a> {
     pub freshness: Freshness,
     /// Oldest first; only where one worker is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<(u64, f32, u32, f32, u32)>>)]
     pub history: Option<&'a [HistoryPoint]>,
 }
 
 /// The body of a 200 to a heartbeat.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Ack {
     /// Always `ok`.
+    #[schema(value_type = String, example = "ok")]
     pub status: Arc<str>,
     /// For people.
     pub message: String,
 }
 
 /// `GET /health`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Health {
     /// Always `ok`: what is not does not answer.
+    #[schema(example = "ok")]
     pub status: String,
     /// `hive` or `queen`.
     pub role: String,
@@ -79,14 +83,14 @@ pub struct Health {
 }
 
 /// Every error's body, in the form that OpenAI's clients know.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct ErrorBody {
     /// The one field.
     pub error: ApiError,
 }
 
 /// What was wrong.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ApiError {
     /// For people: what is wrong and what is allowed.
     pub message: String,
@@ -98,41 +102,43 @@ pub struct ApiError {
 }
 
 /// `GET /v1/hives`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct HiveList {
     /// Sorted by id.
     pub hives: Vec<HiveView>,
 }
 
 /// The queen's `GET /v1/workers`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct WorkerList<'a> {
     /// Sorted by hive, group and instance.
     pub workers: Vec<WorkerView<'a>>,
 }
 
 /// An element of `GET /v1/history`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct WorkerHistory {
     /// Which hive it runs on.
+    #[schema(value_type = String)]
     pub hive_id: Arc<str>,
     /// Its group.
     pub group: String,
     /// Its instance.
     pub instance: String,
     /// Oldest first.
+    #[schema(value_type = Vec<(u64, f32, u32, f32, u32)>)]
     pub history: Vec<HistoryPoint>,
 }
 
 /// `GET /v1/history`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct HistoryList {
     /// Sorted by hive, group and instance.
     pub workers: Vec<WorkerHistory>,
 }
 
 /// One thing that a worker can run on.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Device {
     /// Unique on this machine, such as `CPU-0`.
     pub id: String,
@@ -145,7 +151,7 @@ pub struct Device {
 }
 
 /// What the hive can do with cgroups here.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CgroupCapability {
     /// As configured.
     pub mode: String,
@@ -160,7 +166,7 @@ pub struct CgroupCapability {
 }
 
 /// `GET /capabilities`
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Capabilities {
     /// What workers can run on.
     pub devices: Vec<Device>,

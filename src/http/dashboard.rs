@@ -77,6 +77,12 @@ pub fn configure(config: &mut web::ServiceConfig) {
 }
 
 /// The page itself, also for a browser that opens another address of the queen's.
+#[utoipa::path(get, path = "/", operation_id = "get_dashboard", tag = "dashboard",
+    summary = "The dashboard, for a browser",
+    responses(
+        (status = 200, description = "The page", body = String, content_type = "text/html; charset=utf-8"),
+        (status = 304, description = "The browser has it (`If-None-Match`)"),
+    ))]
 pub async fn page(request: HttpRequest) -> HttpResponse {
     INDEX.answer(&request)
 }
@@ -88,7 +94,20 @@ pub fn is_wanted(request: &HttpRequest) -> bool {
     first.is_some_and(|first| first.trim().eq_ignore_ascii_case("text/html"))
 }
 
-async fn file(request: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, HttpError> {
+#[utoipa::path(get, path = "/dashboard/{file}", operation_id = "get_dashboard_file", tag = "dashboard",
+    summary = "A file of the dashboard",
+    params(("file" = String, Path, description = "Its name, such as `main.js`")),
+    responses(
+        (status = 200, description = "A script, the style or the icon", content(
+            (String = "text/javascript; charset=utf-8"), (String = "text/css; charset=utf-8"),
+            (String = "image/svg+xml"))),
+        (status = 304, description = "The browser has it (`If-None-Match`)"),
+        (status = 404, description = "There is no such file"),
+    ))]
+pub(super) async fn file(
+    request: HttpRequest,
+    name: web::Path<String>,
+) -> Result<HttpResponse, HttpError> {
     let asset = ASSETS.iter().find(|asset| asset.name == *name);
     let unknown = || HttpError::not_found(format!("there is no {:?} here", request.path()));
     asset.map(|asset| asset.answer(&request)).ok_or_else(unknown)

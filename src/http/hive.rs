@@ -4,10 +4,14 @@
 pub mod admin;
 mod logs;
 mod metrics;
+mod openapi;
 
 pub use logs::Readers;
+pub(in crate::http) use openapi::build;
+pub use openapi::document;
 
 use super::{
+    docs,
     error::HttpError,
     fallback::{allow, get, not_found, post},
     query, small_body,
@@ -29,12 +33,13 @@ use actix::{Addr, MailboxError};
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use admin::AdminPolicy;
 use arc_swap::ArcSwap;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::sync::watch;
+use utoipa::{IntoParams, ToSchema};
 
 /// The longest grace that a stop may ask for, ms.
 const GRACE_MAX_MS: u64 = 86_400_000;
@@ -65,21 +70,28 @@ pub struct HiveState {
 }
 
 /// A worker whole: its figures, and what it was asked to be.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct WorkerDetail {
     #[serde(flatten)]
     report: WorkerReport,
+    /// `null` for one that was found running and that nobody asked for.
+    #[schema(value_type = Option<WorkerSpec>)]
     spec: Option<Arc<WorkerSpec>>,
 }
 
-#[derive(Serialize)]
+/// `GET /v1/workers`
+#[derive(Serialize, ToSchema)]
 struct WorkerDetails {
+    /// Sorted by group and instance.
     workers: Vec<WorkerDetail>,
 }
 
-#[derive(Serialize)]
+/// A worker has ended.
+#[derive(Serialize, ToSchema)]
 struct Gone {
+    /// Always `ok`.
     status: &'static str,
+    /// For people.
     message: String,
 }
 
@@ -90,14 +102,16 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(
             web::resource("/v1/workers")
                 .get(list)
+                .head(list)
                 .post(spawn)
-                .default_service(web::to(|request| allow("GET, POST", request))),
+                .default_service(web::to(|request| allow("GET, HEAD, POST", request))),
         )
         .service(
             web::resource(ONE)
                 .get(one)
+                .head(one)
                 .delete(stop)
-                .default_service(web::to(|request| allow("DELETE, GET", request))),
+                .default_service(web::to(|request| allow("DELETE, GET, HEAD", request))),
         )
         .service(post("/v1/workers/{group}/{instance}/restart", restart))
         .service(post("/v1/workers/{group}/{instance}/drain", drain))
@@ -105,16 +119,29 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(get("/v1/workers/{group}/{instance}/logs", logs::get))
         .service(get("/capabilities", capabilities))
         .service(get("/metrics", metrics::get))
+        .configure(|config| docs::configure(config, document))
         .service(get("/health", health))
         .default_service(web::to(not_found));
 }
 
 type State = web::Data<HiveState>;
-type Name = web::Path<(String, String)>;
+type Name = web::Path<Named>;
 type Answer = Result<HttpResponse, HttpError>;
 
+/// Which worker a path is about.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+struct Named {
+    /// Its group.
+    #[param(example = "llm")]
+    group: String,
+    /// Its instance within the group, usually its port.
+    #[param(example = "8080")]
+    instance: String,
+}
+
 fn name_of(path: &Name) -> WorkerName {
-    WorkerName::new(&path.0, &path.1)
+    WorkerName::new(&path.group, &path.instance)
 }
 
 fn unknown(name: &WorkerName) -> HttpError {
@@ -126,6 +153,13 @@ fn detail(state: &HiveState, name: &WorkerName) -> Option<WorkerDetail> {
     Some(WorkerDetail { report, spec })
 }
 
+#[utoipa::path(get, path = "/v1/workers", operation_id = "list_workers", tag = "workers",
+    summary = "Every worker of this hive, with its figures and its spec",
+    params(("group" = Option<String>, Query, description = "Only those of this group")),
+    responses(
+        (status = 200, description = "Sorted by group and instance", body = WorkerDetails),
+        (status = 400, description = "The query has a key that is not known, or one twice"),
+    ))]
 async fn list(state: State, request: HttpRequest) -> Answer {
     let mut group = None;
     for (_, value) in query::pairs(request.query_string(), &["group"])? {
@@ -137,6 +171,12 @@ async fn list(state: State, request: HttpRequest) -> Answer {
     Ok(HttpResponse::Ok().json(WorkerDetails { workers }))
 }
 
+#[utoipa::path(get, path = "/v1/workers/{group}/{instance}", operation_id = "get_worker",
+    tag = "workers", summary = "One worker", params(Named),
+    responses(
+        (status = 200, description = "Its figures and its spec", body = WorkerDetail),
+        (status = 404, description = "There is no such worker"),
+    ))]
 async fn one(state: State, path: Name) -> Answer {
     answer_with(&state, &name_of(&path))
 }
@@ -146,6 +186,22 @@ fn answer_with(state: &HiveState, name: &WorkerName) -> Answer {
     Ok(HttpResponse::Ok().json(detail))
 }
 
+#[utoipa::path(post, path = "/v1/workers", operation_id = "spawn_worker", tag = "workers",
+    summary = "Starts a worker; answered when its process runs",
+    description = "Only what `[hive.admin] allow_commands` and `allow_env` name is run.",
+    request_body(content = WorkerSpec, description = "At most 256 KiB"),
+    responses(
+        (status = 201, description = "It runs, and has a `pid`", body = WorkerDetail),
+        (status = 400, description = "The body is not JSON, or not whole"),
+        (status = 403, description = "The command or a variable is not allowed"),
+        (status = 408, description = "The body took longer than 10 s"),
+        (status = 409, description = "It exists; this is it", body = WorkerDetail),
+        (status = 413, description = "The body is too large"),
+        (status = 422, description = "The spec is wrong or cannot be run; the message names the fields"),
+        (status = 429, description = "The hive has as many workers as it takes"),
+        (status = 500, description = "It could not be started, for no fault of the spec"),
+        (status = 503, description = "The hive is ending"),
+    ))]
 async fn spawn(state: State, payload: web::Payload) -> Answer {
     let spec = read_spec(&state, payload).await?;
     state.policy.load().check(&spec)?;
@@ -192,6 +248,17 @@ fn launch_error(error: &LaunchError) -> HttpError {
     }
 }
 
+#[utoipa::path(delete, path = "/v1/workers/{group}/{instance}", operation_id = "stop_worker",
+    tag = "workers", summary = "Ends a worker and forgets it; answered when nothing of its tree is left",
+    params(Named, ("grace_ms" = Option<u64>, Query, maximum = 86_400_000,
+        description = "Between SIGTERM and the kill, ms; its spec's `stop_grace_ms` when not given")),
+    responses(
+        (status = 200, description = "It is gone", body = Gone),
+        (status = 400, description = "The query makes no sense"),
+        (status = 404, description = "There is no such worker"),
+        (status = 409, description = "Another call for it came in between"),
+        (status = 500, description = "It could not be ended"),
+    ))]
 async fn stop(state: State, path: Name, request: HttpRequest) -> Answer {
     let name = name_of(&path);
     let mut grace = None;
@@ -207,6 +274,15 @@ async fn stop(state: State, path: Name, request: HttpRequest) -> Answer {
     Ok(HttpResponse::Ok().json(Gone { status: "ok", message }))
 }
 
+#[utoipa::path(post, path = "/v1/workers/{group}/{instance}/restart", operation_id = "restart_worker",
+    tag = "workers", summary = "Starts a worker anew with its latest spec; leaves `failed` too", params(Named),
+    responses(
+        (status = 200, description = "It runs again", body = WorkerDetail),
+        (status = 404, description = "There is no such worker"),
+        (status = 409, description = "It has no spec, or another call for it came in between"),
+        (status = 422, description = "Its spec cannot be run; the message names the field"),
+        (status = 500, description = "It could not be done"),
+    ))]
 async fn restart(state: State, path: Name) -> Answer {
     let name = name_of(&path);
     let done = state.spawner.send(RestartWorker(name.clone())).await;
@@ -214,6 +290,14 @@ async fn restart(state: State, path: Name) -> Answer {
     answer_with(&state, &name)
 }
 
+#[utoipa::path(post, path = "/v1/workers/{group}/{instance}/drain", operation_id = "drain_worker",
+    tag = "workers", summary = "Takes a worker out of routing; what it is at goes on", params(Named),
+    responses(
+        (status = 200, description = "It takes no new requests", body = WorkerDetail),
+        (status = 404, description = "There is no such worker"),
+        (status = 409, description = "It is not in a state in which it serves, or another call for it came in between"),
+        (status = 500, description = "It could not be done"),
+    ))]
 async fn drain(state: State, path: Name) -> Answer {
     let name = name_of(&path);
     let done = state.spawner.send(DrainWorker(name.clone())).await;
@@ -221,6 +305,14 @@ async fn drain(state: State, path: Name) -> Answer {
     answer_with(&state, &name)
 }
 
+#[utoipa::path(post, path = "/v1/workers/{group}/{instance}/resume", operation_id = "resume_worker",
+    tag = "workers", summary = "Puts a drained worker back into routing", params(Named),
+    responses(
+        (status = 200, description = "It takes requests", body = WorkerDetail),
+        (status = 404, description = "There is no such worker"),
+        (status = 409, description = "It is not draining, or another call for it came in between"),
+        (status = 500, description = "It could not be done"),
+    ))]
 async fn resume(state: State, path: Name) -> Answer {
     let name = name_of(&path);
     let done = state.spawner.send(ResumeWorker(name.clone())).await;
@@ -245,6 +337,9 @@ fn closed(error: MailboxError) -> HttpError {
     HttpError::internal(format!("the spawner does not answer: {error}"))
 }
 
+#[utoipa::path(get, path = "/capabilities", operation_id = "get_capabilities", tag = "machine",
+    summary = "What this machine has: processors, GPUs, cgroups",
+    responses((status = 200, description = "As it is now", body = Capabilities)))]
 async fn capabilities(state: State) -> web::Json<Capabilities> {
     let mut all = (*state.capabilities).clone();
     all.devices.extend(state.board.gpus().stats().iter().map(|gpu| Device {
@@ -257,6 +352,9 @@ async fn capabilities(state: State) -> web::Json<Capabilities> {
     web::Json(all)
 }
 
+#[utoipa::path(get, path = "/health", operation_id = "get_health", tag = "machine",
+    summary = "Whether this role is up; never needs a token",
+    responses((status = 200, description = "It is", body = Health)))]
 async fn health(state: State) -> web::Json<Health> {
     web::Json(Health {
         status: "ok".into(),

@@ -6,6 +6,7 @@ mod forward;
 mod gateway;
 mod heartbeat;
 mod metrics;
+mod openapi;
 mod params;
 mod scan;
 mod schedule;
@@ -16,11 +17,12 @@ pub use body::{BODY_LIMIT, BODY_TIMEOUT};
 pub use counters::QueenCounters;
 pub use forward::KnownHives;
 pub use gateway::{GATEWAY_BODIES, GATEWAY_BODY, GATEWAY_REQUESTS, GatewayConfig};
+pub use openapi::document;
 pub use scan::{DEPTH_LIMIT, OBJECTS_LIMIT};
 pub use validate::{Invalid, WORKERS_LIMIT, validate};
 
 use super::{
-    dashboard,
+    dashboard, docs,
     error::HttpError,
     fallback::{get, not_found, post},
 };
@@ -32,7 +34,7 @@ use crate::{
         sse_broadcaster::{CloseStreams, SseBroadcaster, StreamStats},
         supervise::{ActorExit, start_guarded},
     },
-    contract::{Health, HistoryList, HiveList, HiveView, WorkerList},
+    contract::{Health, HistoryList, HiveList, HiveView, WorkerList, WorkerState, WorkerView},
 };
 use actix::{Addr, ArbiterHandle};
 use actix_web::{HttpRequest, HttpResponse, http::header::ContentType, web};
@@ -129,8 +131,7 @@ fn unix_s() -> u64 {
 pub fn configure(config: &mut web::ServiceConfig) {
     config
         .service(post("/v1/hive-heartbeat", heartbeat::post))
-        .app_data(web::Data::new(forward::client()))
-        .service(web::resource("/v1/hives/{id}/workers{rest:.*}").to(forward::forward))
+        .configure(forward::configure)
         .service(get("/v1/hives", hives))
         .service(get("/v1/hives/{id}", hive))
         .service(get("/v1/workers", workers))
@@ -141,6 +142,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .configure(gateway::configure)
         .service(get("/metrics", metrics::get))
         .configure(dashboard::configure)
+        .configure(|config| docs::configure(config, document))
         .service(get("/health", health))
         .default_service(web::to(not_found));
 }
@@ -151,10 +153,19 @@ const WORKER_BYTES: usize = 1024;
 type State = web::Data<QueenState>;
 type Answer<T> = Result<web::Json<T>, HttpError>;
 
+#[utoipa::path(get, path = "/v1/hives", operation_id = "list_hives", tag = "registry",
+    summary = "Every hive, with its machine and how fresh it is",
+    responses((status = 200, description = "Sorted by id", body = HiveList)))]
 async fn hives(state: State) -> web::Json<HiveList> {
     web::Json(HiveList { hives: state.reader.hives(Instant::now()) })
 }
 
+#[utoipa::path(get, path = "/v1/hives/{id}", operation_id = "get_hive", tag = "registry",
+    summary = "One hive", params(("id" = String, Path, description = "The hive's id", example = "localhost")),
+    responses(
+        (status = 200, description = "As it last told", body = HiveView),
+        (status = 404, description = "No such hive is known"),
+    ))]
 async fn hive(state: State, path: web::Path<String>) -> Answer<HiveView> {
     let found = state.reader.hive(&path, Instant::now());
     found
@@ -162,6 +173,25 @@ async fn hive(state: State, path: web::Path<String>) -> Answer<HiveView> {
         .ok_or_else(|| HttpError::not_found(format!("no hive {:?} is known", *path)))
 }
 
+#[utoipa::path(get, path = "/v1/workers", operation_id = "list_workers", tag = "registry",
+    summary = "Every worker of every hive; filters combine",
+    params(
+        ("hive" = Option<String>, Query, description = "Only those of this hive",
+            pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"),
+        ("group" = Option<String>, Query, description = "Only those of this group",
+            pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"),
+        ("state" = Option<WorkerState>, Query, description = "Only those in this state"),
+        ("model" = Option<String>, Query, min_length = 1, max_length = 4096,
+            description = "Only those that serve it, by name or alias"),
+        ("idle" = Option<bool>, Query, description = "Only those that are known to be idle, or not to be"),
+        ("min_free_vram_mb" = Option<u64>, Query,
+            description = "Only those with so many MiB free on their GPUs; one whose memory is not known has none"),
+    ),
+    responses(
+        (status = 200, description = "Sorted by hive, group and instance", body = WorkerList),
+        (status = 400, description = "The query makes no sense"),
+        (status = 500, description = "The answer cannot be written"),
+    ))]
 async fn workers(state: State, request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let filter = params::worker_filter(request.query_string())?;
     let found = state.reader.workers(&filter, Instant::now());
@@ -172,6 +202,17 @@ async fn workers(state: State, request: HttpRequest) -> Result<HttpResponse, Htt
     Ok(HttpResponse::Ok().content_type(ContentType::json()).body(body))
 }
 
+#[utoipa::path(get, path = "/v1/workers/{hive}/{group}/{instance}", operation_id = "get_worker",
+    tag = "registry", summary = "One worker with its history",
+    params(
+        ("hive" = String, Path, description = "Which hive it runs on", example = "localhost"),
+        ("group" = String, Path, description = "Its group", example = "llm"),
+        ("instance" = String, Path, description = "Its instance", example = "8080"),
+    ),
+    responses(
+        (status = 200, description = "As its hive last told", body = WorkerView),
+        (status = 404, description = "No such worker is known"),
+    ))]
 async fn worker(
     state: State,
     path: web::Path<(String, String, String)>,
@@ -184,11 +225,22 @@ async fn worker(
     })
 }
 
+#[utoipa::path(get, path = "/v1/history", operation_id = "list_histories", tag = "registry",
+    summary = "The history of every worker in one answer",
+    params(("s" = Option<u64>, Query, minimum = 1,
+        description = "How far back, seconds, to `history_s` at most; 60 or all that is kept when not given")),
+    responses(
+        (status = 200, description = "Sorted by hive, group and instance", body = HistoryList),
+        (status = 400, description = "The query makes no sense, or asks for more than is kept"),
+    ))]
 async fn history(state: State, request: HttpRequest) -> Answer<HistoryList> {
     let span = params::history_span(request.query_string(), state.reader.history_window())?;
     Ok(web::Json(HistoryList { workers: state.reader.history(span, Instant::now()) }))
 }
 
+#[utoipa::path(get, path = "/health", operation_id = "get_health", tag = "machine",
+    summary = "Whether this role is up; never needs a token",
+    responses((status = 200, description = "It is", body = Health)))]
 async fn health(state: State) -> web::Json<Health> {
     web::Json(Health {
         status: "ok".into(),

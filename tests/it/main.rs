@@ -31,6 +31,7 @@ mod metrics;
 mod misfortune;
 mod odd_requests;
 mod openai_client;
+mod openapi;
 mod pipeline;
 mod placement;
 mod placement_filters;

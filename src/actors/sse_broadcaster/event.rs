@@ -2,7 +2,7 @@
 
 use crate::{
     actors::fleet::HiveRecord,
-    contract::{QueenHeartbeat, StreamLifecycle},
+    contract::{Lagged, QueenHeartbeat, StreamLifecycle},
 };
 use bytes::Bytes;
 use serde::Serialize;
@@ -82,12 +82,6 @@ impl EventId {
         }
         Some(Self { start_ms: start.parse().ok()?, number: number.parse().ok()? })
     }
-}
-
-#[derive(Serialize)]
-#[serde(tag = "type", rename = "lagged")]
-struct Lagged {
-    missed: u64,
 }
 
 /// Tells a client that it missed events, the last of which is `id`.

@@ -1,6 +1,6 @@
 //! A worker's log: its end, and what comes after it for as long as somebody listens.
 
-use super::{HiveState, Name, State, name_of, unknown};
+use super::{HiveState, Name, Named, State, name_of, unknown};
 use crate::{
     http::{error::HttpError, query},
     platform::log_file::{LogFile, LogPosition},
@@ -60,6 +60,19 @@ impl Drop for Reader {
     }
 }
 
+#[utoipa::path(get, path = "/v1/workers/{group}/{instance}/logs", operation_id = "get_logs",
+    tag = "workers", summary = "The end of a worker's output, and what comes",
+    params(Named,
+        ("tail" = Option<u64>, Query, maximum = 10_000, description = "Lines; 100 when not given"),
+        ("follow" = Option<bool>, Query,
+            description = "Goes on until the client leaves or the worker is forgotten")),
+    responses(
+        (status = 200, description = "Its lines", body = String, content_type = "text/plain; charset=utf-8"),
+        (status = 400, description = "The query makes no sense"),
+        (status = 404, description = "There is no such worker"),
+        (status = 500, description = "The log cannot be read"),
+        (status = 503, description = "Too many read logs already"),
+    ))]
 pub(super) async fn get(
     state: State,
     path: Name,

@@ -16,7 +16,13 @@ use prometheus::{GaugeVec, Result};
 const WORKER: [&str; 2] = ["group", "instance"];
 const MIB: f64 = 1_048_576.0;
 
-/// The handler.
+#[utoipa::path(get, path = "/metrics", operation_id = "get_metrics", tag = "machine",
+    summary = "For Prometheus: all about workers and GPUs",
+    responses(
+        (status = 200, description = "Prometheus' text format", body = String,
+            content_type = "text/plain; version=0.0.4"),
+        (status = 500, description = "The page cannot be written"),
+    ))]
 pub(super) async fn get(
     state: web::Data<HiveState>,
     durations: web::Data<RequestDurations>,

@@ -4,13 +4,18 @@
 //! the address given there. Only a hive on this very machine is taken as it comes.
 
 use super::QueenState;
-use crate::http::{error::HttpError, query, small_body};
+use crate::http::{
+    error::HttpError,
+    fallback::{allow, get, post},
+    query, small_body,
+};
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{Method, StatusCode, header},
     web,
 };
 use awc::Client;
+use serde::Deserialize;
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 use tokio::time::Instant;
 
@@ -27,22 +32,50 @@ const DRAIN_TIMEOUT_MAX_MS: u64 = 3_600_000;
 #[derive(Clone, Debug, Default)]
 pub struct KnownHives(pub HashMap<String, String>);
 
-/// A client for one server thread. An answer may take as long as a worker's grace.
-pub(super) fn client() -> Client {
+/// Adds the routes, those of a hive and no other, with their methods. Called on each server thread, which
+/// has a client of its own.
+pub(super) fn configure(config: &mut web::ServiceConfig) {
+    config
+        .app_data(web::Data::new(client()))
+        .service(
+            web::resource("/v1/hives/{id}/workers")
+                .get(forward)
+                .head(forward)
+                .post(forward)
+                .default_service(web::to(|request| allow("GET, HEAD, POST", request))),
+        )
+        .service(
+            web::resource("/v1/hives/{id}/workers/{group}/{instance}")
+                .get(forward)
+                .head(forward)
+                .delete(forward)
+                .default_service(web::to(|request| allow("DELETE, GET, HEAD", request))),
+        )
+        .service(post("/v1/hives/{id}/workers/{group}/{instance}/restart", forward))
+        .service(post("/v1/hives/{id}/workers/{group}/{instance}/drain", forward))
+        .service(post("/v1/hives/{id}/workers/{group}/{instance}/resume", forward))
+        .service(get("/v1/hives/{id}/workers/{group}/{instance}/logs", forward));
+}
+
+/// An answer may take as long as a worker's grace.
+fn client() -> Client {
     Client::builder().disable_timeout().disable_redirects().finish()
 }
 
-pub(super) async fn forward(
+/// Of a path, what is looked at here.
+#[derive(Deserialize)]
+struct OfHive {
+    id: String,
+}
+
+async fn forward(
     state: web::Data<QueenState>,
     client: web::Data<Client>,
     request: HttpRequest,
-    path: web::Path<(String, String)>,
+    path: web::Path<OfHive>,
     payload: web::Payload,
 ) -> Result<HttpResponse, HttpError> {
-    let (id, rest) = path.into_inner();
-    if !(rest.is_empty() || rest.starts_with('/')) {
-        return Err(HttpError::not_found(format!("there is no {:?} here", request.path())));
-    }
+    let OfHive { id } = path.into_inner();
     let hive = address_of(&state, &id)?;
     // As it came: what is encoded stays encoded.
     let raw = request.uri().path_and_query().map_or("", |path| path.as_str());

@@ -16,7 +16,23 @@ const RETRY_AFTER_S: u64 = 1;
 /// The parser's messages repeat what they do not like; up to this many characters are passed on.
 const MESSAGE_LIMIT: usize = 300;
 
-/// The handler.
+#[utoipa::path(post, path = "/v1/hive-heartbeat", operation_id = "post_heartbeat", tag = "heartbeats",
+    summary = "How a hive, or any program, tells about its workers",
+    description = "Only `hive` (`id`, `hostname`, `port`), `timestamp` and `workers` are required, and of a worker \
+        `group` and `instance`, which no two have in common; unknown fields are ignored. Texts are without control \
+        characters, and their lengths are counted in bytes. A body may be compressed with gzip or zstd \
+        (`Content-Encoding`), and has 4 MiB at most, decompressed too.",
+    request_body = HiveHeartbeat,
+    responses(
+        (status = 200, description = "Stored, or known already", body = Ack),
+        (status = 400, description = "Not JSON, or a field is missing or wrong; the message names it"),
+        (status = 408, description = "The body took longer than 10 s"),
+        (status = 409, description = "A hive with the same id started after this one"),
+        (status = 413, description = "The body is too large"),
+        (status = 415, description = "The `Content-Encoding` is not known"),
+        (status = 500, description = "The registry has ended"),
+        (status = 503, description = "Overloaded"),
+    ))]
 pub(super) async fn post(
     state: web::Data<QueenState>,
     request: HttpRequest,
@@ -57,6 +73,10 @@ fn parse(body: &[u8]) -> Result<HiveHeartbeat, HttpError> {
     }
     let text = std::str::from_utf8(body).map_err(|e| bad(format!("the body is not UTF-8: {e}")))?;
     scan(body).map_err(|e| bad(e.to_string()))?;
+    // serde would take an array for a struct.
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+        return Err(bad("the body must be a JSON object".into()));
+    }
     serde_json::from_str(text).map_err(|error| bad(explain(text, &error)))
 }
 

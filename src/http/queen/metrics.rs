@@ -13,7 +13,13 @@ use actix_web::{HttpResponse, web};
 use prometheus::Result;
 use tokio::time::Instant;
 
-/// The handler.
+#[utoipa::path(get, path = "/metrics", operation_id = "get_metrics", tag = "machine",
+    summary = "For Prometheus: hives, placement, gateway, stream",
+    responses(
+        (status = 200, description = "Prometheus' text format", body = String,
+            content_type = "text/plain; version=0.0.4"),
+        (status = 500, description = "The page cannot be written"),
+    ))]
 pub(super) async fn get(
     state: web::Data<QueenState>,
     durations: web::Data<RequestDurations>,

@@ -51,6 +51,20 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         );
 }
 
+#[utoipa::path(post, path = "/v1/schedule", operation_id = "schedule", tag = "scheduling",
+    summary = "Takes a worker's slot and GPU memory for the caller",
+    description = "The slot is taken from the moment of the answer: use it at `url`, or once through the gateway \
+        with `x-rbee-reservation`, or let it end after `ttl_ms`. An empty body asks for any worker.",
+    request_body(content = ScheduleRequest, description = "At most 256 KiB"),
+    responses(
+        (status = 200, description = "It is held", body = Scheduled),
+        (status = 400, description = "The body is not a JSON object, or a field is wrong; the message names it"),
+        (status = 408, description = "The body took longer than 10 s"),
+        (status = 413, description = "The body is too large"),
+        (status = 500, description = "The worker went in this very moment"),
+        (status = 503, description = "Nobody takes it, and why each does not; or, without `rejected`, too many \
+            reservations are held", body = Unscheduled),
+    ))]
 async fn schedule(state: State, payload: web::Payload) -> Answer {
     let request: ScheduleRequest = read(payload).await?;
     check(&request)?;
@@ -86,6 +100,23 @@ fn answer(state: &QueenState, reserved: &Reserved) -> Answer {
     }))
 }
 
+#[utoipa::path(get, path = "/v1/schedule/explain", operation_id = "explain_schedule", tag = "scheduling",
+    summary = "For every worker whether it would be taken, its score and why not",
+    params(
+        ("model" = Option<String>, Query, min_length = 1, max_length = 4096,
+            description = "That it serves, by name or alias"),
+        ("vram_mb" = Option<u64>, Query, description = "MiB needed beyond what the worker holds; 0 when not given"),
+        ("group" = Option<String>, Query, description = "That it is in",
+            pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"),
+        ("session" = Option<String>, Query, min_length = 1, max_length = 256,
+            description = "Whose requests stay together"),
+        ("ttl_ms" = Option<u64>, Query, minimum = 1, maximum = 3_600_000,
+            description = "As for `POST /v1/schedule`; makes no difference"),
+    ),
+    responses(
+        (status = 200, description = "Nothing is taken by this", body = Explanation),
+        (status = 400, description = "The query makes no sense"),
+    ))]
 async fn explain(state: State, request: HttpRequest) -> Result<web::Json<Explanation>, HttpError> {
     let mut asked = ScheduleRequest::default();
     for (key, value) in pairs(request.query_string(), &EXPLAIN_KEYS)? {
@@ -101,6 +132,19 @@ async fn explain(state: State, request: HttpRequest) -> Result<web::Json<Explana
     Ok(web::Json(state.placement.explain(&asked)))
 }
 
+#[utoipa::path(put, path = "/v1/reservations/{id}", operation_id = "renew_reservation", tag = "scheduling",
+    summary = "Holds a reservation from now on for as long again",
+    params(("id" = String, Path, description = "The `reservation_id`", example = "3f2b1c9e-8a44-4c1d-9b52-6f1f0a7f1c55")),
+    request_body(content = RenewRequest, description = "At most 256 KiB; may be empty"),
+    responses(
+        (status = 200, description = "It is held", body = Scheduled),
+        (status = 400, description = "The body is not a JSON object, or a field is wrong; the message names it"),
+        (status = 408, description = "The body took longer than 10 s"),
+        (status = 413, description = "The body is too large"),
+        (status = 404, description = "No such reservation is known"),
+        (status = 409, description = "It is in use, and cannot be renewed"),
+        (status = 500, description = "The worker went in this very moment"),
+    ))]
 async fn renew(state: State, path: web::Path<String>, payload: web::Payload) -> Answer {
     let RenewRequest { ttl_ms } = read(payload).await?;
     ttl_ms.map_or(Ok(()), check_ttl)?;
@@ -109,6 +153,13 @@ async fn renew(state: State, path: web::Path<String>, payload: web::Payload) -> 
     answer(&state, &reserved.map_err(|error| reservation_error(error, &path))?)
 }
 
+#[utoipa::path(delete, path = "/v1/reservations/{id}", operation_id = "cancel_reservation", tag = "scheduling",
+    summary = "Gives a reservation back",
+    params(("id" = String, Path, description = "The `reservation_id`", example = "3f2b1c9e-8a44-4c1d-9b52-6f1f0a7f1c55")),
+    responses(
+        (status = 204, description = "It is free"),
+        (status = 404, description = "No such reservation is known"),
+    ))]
 async fn cancel(state: State, path: web::Path<String>) -> Answer {
     let cancelled = state.placement.cancel(id_of(&path)?);
     cancelled.map_err(|error| reservation_error(error, &path))?;

@@ -22,6 +22,27 @@ const RETRY_AFTER_S: u64 = 5;
 const CHUNK: usize = 8 * 1024;
 
 /// The handler. Who opens this address in a browser gets the dashboard.
+#[utoipa::path(get, path = "/v1/heartbeats/stream", operation_id = "get_stream", tag = "stream",
+    summary = "Everything as it happens, as Server-Sent Events",
+    description = "Each event has an `id`, and its data is one JSON object with a `type`. First `snapshot` \
+        (`Snapshot`), or after `Last-Event-ID` what came since; then `heartbeat` (`HiveTelemetry`, and every 2.5 s \
+        `QueenHeartbeat`), `lifecycle` (`StreamLifecycle`) and, for a client that was too slow, `lagged` (`Lagged`). \
+        A comment every 15 s keeps proxies open.",
+    params(
+        ("hive" = Option<String>, Query, description = "Only what is about this hive",
+            pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"),
+        ("lastEventId" = Option<String>, Query, description = "As the header `Last-Event-ID`, which goes before it"),
+        ("Last-Event-ID" = Option<String>, Header,
+            description = "The `id` of the last event that was seen: what came since is sent, as far as it is kept"),
+    ),
+    responses(
+        (status = 200, description = "Until one side closes it", body = String, content_type = "text/event-stream",
+            headers(("X-Accel-Buffering" = String, description = "`no`: for proxies")),
+            example = "id: 1767225600-1\nevent: lifecycle\ndata: {\"type\":\"worker_ready\",…}\n\n"),
+        (status = 400, description = "The query makes no sense"),
+        (status = 500, description = "The stream has ended"),
+        (status = 503, description = "There are too many clients"),
+    ))]
 pub(super) async fn get(
     state: web::Data<QueenState>,
     request: HttpRequest,
