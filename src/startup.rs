@@ -8,12 +8,16 @@ mod queen;
 
 use crate::{
     actors::supervise::ActorExit,
-    http::in_flight::InFlightCount,
+    http::{
+        auth::{Guard, GuardConfig, Rules},
+        in_flight::InFlightCount,
+    },
+    platform::tls::{CurrentIdentity, Identity},
     settings::{Settings, SettingsError},
 };
 use actix_web::{
     App, HttpServer,
-    dev::{ServerHandle, Service},
+    dev::{ServerHandle, Service, ServiceResponse},
     web,
 };
 use hive::Hive;
@@ -21,6 +25,7 @@ use queen::Queen;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    sync::Arc,
     time::Duration,
 };
 use thiserror::Error;
@@ -112,6 +117,9 @@ async fn run_roles(
                 Asked::Stop => break,
                 Asked::Reload => match reload() {
                     Ok(settings) => {
+                        if let Some((queen, settings)) = queen.as_ref().zip(settings.queen) {
+                            queen.reload(settings);
+                        }
                         if let Some((hive, settings)) = hive.as_ref().zip(settings.hive) {
                             hive.reload(settings).await;
                         }
@@ -188,6 +196,35 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartupError> {
 struct Server {
     handle: ServerHandle,
     in_flight: InFlightCount,
+    front: Front,
+}
+
+/// What stands between the network and a server's handlers.
+#[derive(Clone)]
+struct Front {
+    guard: Arc<Guard>,
+    /// `None`: plain HTTP.
+    tls: Option<Arc<CurrentIdentity>>,
+}
+
+impl Front {
+    fn new(guard: GuardConfig, identity: Option<Identity>) -> Self {
+        if guard.rules.required() && identity.is_none() && !guard.own.bind.ip().is_loopback() {
+            let addr = guard.own.bind;
+            tracing::warn!(%addr, "tokens travel here in the clear: set tls, or have a proxy with it");
+        }
+        Self { guard: Guard::new(guard), tls: identity.map(CurrentIdentity::new) }
+    }
+
+    /// Other tokens, and another certificate for connections from then on.
+    fn reload(&self, rules: Rules, identity: Option<Identity>) {
+        self.guard.change_rules(rules);
+        match (&self.tls, identity) {
+            (Some(current), Some(identity)) => current.change(identity),
+            (None, None) => {}
+            _ => tracing::warn!("tls is turned on or off by a restart only"),
+        }
+    }
 }
 
 impl Server {
@@ -206,27 +243,35 @@ impl Server {
     }
 }
 
-/// Serves `configure`'s routes on `listener` until told to stop.
+/// Serves `configure`'s routes on `listener` until told to stop; nothing passes but what the guard admits.
 fn serve<S: Clone + Send + 'static>(
     listener: TcpListener,
     threads: usize,
     state: S,
+    front: Front,
     configure: fn(&mut web::ServiceConfig),
 ) -> io::Result<Server> {
     let in_flight = InFlightCount::default();
-    let count = in_flight.clone();
+    let (count, guard) = (in_flight.clone(), Arc::clone(&front.guard));
     let server = HttpServer::new(move || {
-        let count = count.clone();
+        let (count, guard) = (count.clone(), Arc::clone(&guard));
         App::new()
             .app_data(web::Data::new(state.clone()))
+            .app_data(web::Data::from(Arc::clone(&guard)))
             .app_data(count.clone())
             .wrap(actix_web_lab::middleware::CatchPanic::default())
             .wrap_fn(move |request, service| {
                 let in_flight = count.enter();
-                let answer = service.call(request);
+                let answer = match guard.admit(&request) {
+                    Ok(()) => Ok(service.call(request)),
+                    Err(refused) => Err(request.into_response(refused)),
+                };
                 async move {
                     let _in_flight = in_flight;
-                    answer.await
+                    match answer {
+                        Ok(answer) => answer.await.map(ServiceResponse::map_into_left_body),
+                        Err(refused) => Ok(refused.map_into_right_body()),
+                    }
                 }
             })
             .configure(configure)
@@ -235,12 +280,18 @@ fn serve<S: Clone + Send + 'static>(
     .disable_signals()
     .tcp_nodelay(true)
     .shutdown_timeout(FINISH_WITHIN_S)
-    .on_connect(crate::http::socket::on_connect)
-    .listen(listener)?
-    .run();
+    .on_connect(crate::http::socket::on_connect);
+    let server = match &front.tls {
+        None => server.listen(listener)?,
+        Some(identity) => {
+            let config = identity.server_config().map_err(io::Error::other)?;
+            server.listen_rustls_0_23(listener, config)?
+        }
+    };
+    let server = server.run();
     let handle = server.handle();
     actix::spawn(server);
-    Ok(Server { handle, in_flight })
+    Ok(Server { handle, in_flight, front })
 }
 
 /// Threads that serve HTTP: as many as there are processors, within reason.

@@ -7,6 +7,7 @@ mod logs;
 pub use logs::Readers;
 
 use super::{
+    auth::{Access, Class},
     error::HttpError,
     fallback::{allow, get, not_found, post},
     query, small_body,
@@ -78,6 +79,18 @@ struct Gone {
     status: &'static str,
     message: String,
 }
+
+/// Every path of the hive, and whom it is for. What is missing here is not there.
+pub const ACCESS: &[Access] = &[
+    Access::new("/v1/workers", Class::Admin),
+    Access::new("/v1/workers/{group}/{instance}", Class::Admin),
+    Access::new("/v1/workers/{group}/{instance}/restart", Class::Admin),
+    Access::new("/v1/workers/{group}/{instance}/drain", Class::Admin),
+    Access::new("/v1/workers/{group}/{instance}/resume", Class::Admin),
+    Access::new("/v1/workers/{group}/{instance}/logs", Class::Admin),
+    Access::new("/capabilities", Class::Read),
+    Access::new("/health", Class::Open),
+];
 
 /// Adds the hive's routes, and the answers to what is none. Needs `web::Data<HiveState>`.
 pub fn configure(config: &mut web::ServiceConfig) {

@@ -17,6 +17,7 @@ pub use scan::{DEPTH_LIMIT, OBJECTS_LIMIT};
 pub use validate::{Invalid, WORKERS_LIMIT, validate};
 
 use super::{
+    auth::{self, Access, Class},
     error::HttpError,
     fallback::{get, not_found, post},
 };
@@ -32,7 +33,7 @@ use crate::{
 };
 use actix::{Addr, ArbiterHandle};
 use actix_web::{HttpRequest, HttpResponse, http::header::ContentType, web};
-use std::{sync::Arc, time::SystemTime};
+use std::{cell::OnceCell, sync::Arc, time::SystemTime};
 use tokio::time::Instant;
 
 /// What the queen's routes need. Made once, shared by all workers of the server.
@@ -117,11 +118,35 @@ fn unix_s() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// Every path of the queen, and whom it is for. What is missing here is not there.
+pub const ACCESS: &[Access] = &[
+    Access::new("/v1/chat/completions", Class::Infer),
+    Access::new("/v1/completions", Class::Infer),
+    Access::new("/v1/embeddings", Class::Infer),
+    Access::new("/v1/hive-heartbeat", Class::Heartbeat),
+    Access::new("/v1/models", Class::Infer),
+    Access::new("/v1/schedule", Class::Infer),
+    Access::new("/v1/schedule/explain", Class::Infer),
+    Access::new("/v1/reservations/{id}", Class::Infer),
+    Access::new("/v1/workers", Class::Read),
+    Access::new("/v1/workers/{hive}/{group}/{instance}", Class::Read),
+    Access::new("/v1/hives", Class::Read),
+    Access::new("/v1/hives/{id}", Class::Read),
+    Access::new("/v1/history", Class::Read),
+    Access::new("/v1/heartbeats/stream", Class::Read),
+    // Reading too: logs and specs are not for every reader.
+    Access::new("/v1/hives/{id}/workers{rest:.*}", Class::Admin),
+    Access::new("/health", Class::Open),
+    Access::new("/v1/session", Class::Open),
+    Access::new("/login", Class::Open),
+    Access::new("/logout", Class::Open),
+];
+
 /// Adds the queen's routes, and the answers to what is none. Needs `web::Data<QueenState>`.
 pub fn configure(config: &mut web::ServiceConfig) {
     config
         .service(post("/v1/hive-heartbeat", heartbeat::post))
-        .app_data(web::Data::new(forward::client()))
+        .app_data(web::Data::new(OnceCell::<awc::Client>::new()))
         .service(web::resource("/v1/hives/{id}/workers{rest:.*}").to(forward::forward))
         .service(get("/v1/hives", hives))
         .service(get("/v1/hives/{id}", hive))
@@ -131,6 +156,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(get("/v1/history", history))
         .service(get("/v1/heartbeats/stream", stream::get))
         .configure(gateway::configure)
+        .configure(auth::configure)
         .service(get("/health", health))
         .default_service(web::to(not_found));
 }

@@ -11,6 +11,10 @@
 
 mod support;
 
+mod auth;
+mod auth_login;
+mod auth_secrets;
+mod auth_settings;
 mod echo_worker;
 mod engine_load;
 mod figures;
@@ -29,6 +33,7 @@ mod isolation;
 mod logs;
 mod misfortune;
 mod openai_client;
+mod origin;
 mod pipeline;
 mod placement;
 mod placement_filters;
@@ -39,6 +44,7 @@ mod reservations;
 mod settings;
 mod signals;
 mod supervision;
+mod tls;
 mod tree;
 mod worker_lifecycle;
 mod workers_api;
