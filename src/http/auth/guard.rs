@@ -73,6 +73,14 @@ impl Guard {
 
     /// Whether the request may go on to its handler; else the whole answer.
     pub fn admit(&self, request: &ServiceRequest) -> Result<(), HttpResponse> {
+        self.judge(request).inspect_err(|answer| {
+            let (method, path, peer) = (request.method(), request.path(), request.peer_addr());
+            let status = answer.status().as_u16();
+            tracing::debug!(%method, path, ?peer, status, "not admitted");
+        })
+    }
+
+    fn judge(&self, request: &ServiceRequest) -> Result<(), HttpResponse> {
         let head = request.head();
         let reading = matches!(head.method, Method::GET | Method::HEAD);
         // As the router will see it, which decodes what is encoded.
