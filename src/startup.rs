@@ -16,7 +16,7 @@ use crate::{
     settings::{Settings, SettingsError},
 };
 use actix_web::{
-    App, HttpServer,
+    App, HttpServer, ResponseError as _,
     dev::{ServerHandle, Service, ServiceResponse},
     web,
 };
@@ -264,7 +264,7 @@ fn serve<S: Clone + Send + 'static>(
                 let in_flight = count.enter();
                 let answer = match guard.admit(&request) {
                     Ok(()) => Ok(service.call(request)),
-                    Err(refused) => Err(request.into_response(refused)),
+                    Err(refused) => Err(request.into_response(refused.error_response())),
                 };
                 async move {
                     let _in_flight = in_flight;

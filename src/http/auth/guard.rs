@@ -9,10 +9,10 @@ use super::{
 };
 use crate::http::error::HttpError;
 use actix_web::{
-    HttpResponse, ResponseError,
+    ResponseError as _,
     dev::{RequestHead, ResourceDef, ServiceRequest},
     http::{
-        Method, StatusCode,
+        Method,
         header::{self, HeaderMap, HeaderValue},
     },
 };
@@ -71,16 +71,16 @@ impl Guard {
         }
     }
 
-    /// Whether the request may go on to its handler; else the whole answer.
-    pub fn admit(&self, request: &ServiceRequest) -> Result<(), HttpResponse> {
-        self.judge(request).inspect_err(|answer| {
+    /// Whether the request may go on to its handler; else the answer.
+    pub fn admit(&self, request: &ServiceRequest) -> Result<(), HttpError> {
+        self.judge(request).inspect_err(|error| {
             let (method, path, peer) = (request.method(), request.path(), request.peer_addr());
-            let status = answer.status().as_u16();
+            let status = error.status_code().as_u16();
             tracing::debug!(%method, path, ?peer, status, "not admitted");
         })
     }
 
-    fn judge(&self, request: &ServiceRequest) -> Result<(), HttpResponse> {
+    fn judge(&self, request: &ServiceRequest) -> Result<(), HttpError> {
         let head = request.head();
         let reading = matches!(head.method, Method::GET | Method::HEAD);
         // As the router will see it, which decodes what is encoded.
@@ -99,10 +99,7 @@ impl Guard {
         let shown = self.shown(head);
         match decide(class, reading, shown.credential, &rules) {
             Verdict::Allowed if found.is_some() => Ok(()),
-            Verdict::Allowed => {
-                let message = format!("there is no {path:?} here");
-                Err(HttpError::not_found(message).error_response())
-            }
+            Verdict::Allowed => Err(HttpError::not_found(format!("there is no {path:?} here"))),
             Verdict::Unauthenticated => Err(unauthenticated(shown.credential)),
             Verdict::Forbidden(role) => Err(forbidden(role)),
             Verdict::NotFromOwnPage => Err(not_from_own_page()),
@@ -158,7 +155,7 @@ impl Guard {
         role.map_or(Credential::Unreadable, |role| Credential::Session { role, from_own_page })
     }
 
-    fn refused(&self, refusal: &Refusal) -> HttpResponse {
+    fn refused(&self, refusal: &Refusal) -> HttpError {
         let own = format!(
             "allowed are localhost, loopback addresses, {} and what allowed_hosts names",
             self.own.bind
@@ -183,11 +180,11 @@ impl Guard {
                 ),
             ),
         };
-        HttpError::new(StatusCode::FORBIDDEN, code, message).error_response()
+        HttpError::forbidden(code, message)
     }
 }
 
-fn unauthenticated(shown: Credential<'_>) -> HttpResponse {
+fn unauthenticated(shown: Credential<'_>) -> HttpError {
     let message = match shown {
         Credential::Nothing => "this needs a token: send \"Authorization: Bearer TOKEN\"",
         Credential::Token(_) => "the token is not known here",
@@ -195,30 +192,22 @@ fn unauthenticated(shown: Credential<'_>) -> HttpResponse {
             "the session has ended, or Authorization is not one \"Bearer TOKEN\""
         }
     };
-    let error = HttpError::new(StatusCode::UNAUTHORIZED, "invalid_token", message);
-    with_challenge(error.error_response())
+    HttpError::unauthorized(message)
 }
 
-/// What a 401 has to say.
-pub(super) fn with_challenge(mut response: HttpResponse) -> HttpResponse {
-    let challenge = HeaderValue::from_static("Bearer");
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-    response
-}
-
-fn forbidden(role: Role) -> HttpResponse {
+fn forbidden(role: Role) -> HttpError {
     let may = match role {
         Role::Admin => "do everything",
         Role::Hive => "heartbeat and read",
         Role::Inference => "infer, schedule and read",
     };
     let message = format!("this token may only {may}");
-    HttpError::new(StatusCode::FORBIDDEN, "not_permitted", message).error_response()
+    HttpError::forbidden("not_permitted", message)
 }
 
-fn not_from_own_page() -> HttpResponse {
+fn not_from_own_page() -> HttpError {
     let message = "with a cookie this may only come from the dashboard (Origin or Sec-Fetch-Site says so): send a token instead";
-    HttpError::new(StatusCode::FORBIDDEN, "cookie_without_origin", message).error_response()
+    HttpError::forbidden("cookie_without_origin", message)
 }
 
 /// The token of `Bearer TOKEN`.

@@ -1,11 +1,7 @@
 //! `POST /login`, `POST /logout`, `GET /v1/session`: a browser's token becomes a cookie, since an
 //! EventSource sends no Authorization header. The cookie is the id of a session, never the token.
 
-use super::{
-    Role,
-    guard::{Guard, with_challenge},
-    sessions::LIFETIME,
-};
+use super::{Role, guard::Guard, sessions::LIFETIME};
 use crate::{
     http::{
         error::HttpError,
@@ -15,7 +11,7 @@ use crate::{
     platform::secret::Secret,
 };
 use actix_web::{
-    HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError,
+    HttpRequest, HttpResponse, HttpResponseBuilder,
     http::{StatusCode, header},
     web,
 };
@@ -78,9 +74,7 @@ async fn login(guard: State, request: HttpRequest, payload: web::Payload) -> Ans
     })?;
     let Some(role) = guard.role_of_token(token.expose()) else {
         tracing::warn!(?from, "a login with a token that is not known");
-        let message = "the token is not known here";
-        let error = HttpError::new(StatusCode::UNAUTHORIZED, "invalid_token", message);
-        return Ok(with_challenge(error.error_response()));
+        return Err(HttpError::unauthorized("the token is not known here"));
     };
     guard.attempts.lock().give_back(from);
     let id = guard.sessions.lock().open(role, Instant::now());

@@ -5,7 +5,7 @@ use crate::{
     http::{hive, queen},
     platform::secret::Secret,
 };
-use actix_web::{App, HttpResponse, dev::ServiceRequest, test as calls, web};
+use actix_web::{App, HttpResponse, ResponseError as _, dev::ServiceRequest, test as calls, web};
 use proptest::prelude::*;
 use std::{cell::RefCell, collections::BTreeSet, future::ready, rc::Rc};
 
@@ -152,7 +152,7 @@ async fn an_encoded_path_is_of_the_class_of_what_it_leads_to() {
         let request = request.insert_header(("authorization", format!("Bearer {token}")));
         guard
             .admit(&request.to_srv_request())
-            .map_or_else(|answer| answer.status().as_u16(), |()| 200)
+            .map_or_else(|error| error.status_code().as_u16(), |()| 200)
     };
     for path in ["/v1/hives/a/workers", "/v1/hives/a/work%65rs", "/v1/hives/a/workers/b/c/logs"] {
         assert_eq!((status(path, "i"), status(path, "a")), (403, 200), "{path}");
