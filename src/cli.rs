@@ -39,7 +39,7 @@ struct Cli {
     #[arg(long, requires = "config")]
     check: bool,
 
-    /// Bind to addresses that others can reach, although nothing asks them who they are
+    /// Bind to addresses that others can reach, although no token is configured
     #[arg(long, requires = "config")]
     insecure: bool,
 

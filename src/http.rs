@@ -1,6 +1,7 @@
 //! The HTTP surface of both roles. It writes only by message to an actor, and reads only through
 //! read-only handles; routes, bodies and errors live here, decisions do not.
 
+pub mod auth;
 pub mod dashboard;
 pub mod docs;
 pub mod error;

@@ -9,4 +9,7 @@ pub mod log_file;
 pub mod node;
 pub mod process;
 pub mod sampler;
+pub mod secret;
+pub mod secret_file;
 pub mod state_dir;
+pub mod tls;

@@ -5,6 +5,7 @@
 
 mod checks;
 mod hive;
+mod host_name;
 mod load;
 mod names;
 mod queen;
@@ -14,7 +15,8 @@ pub mod worker;
 pub use hive::{
     AdminSettings, CgroupMode, CgroupSettings, GpuSettings, GpuSourceChoice, HiveSettings, OnExit,
 };
+pub use host_name::HostName;
 pub use load::{Settings, SettingsError, load};
 pub use names::{hive_id, is_name, worker_name};
-pub use queen::QueenSettings;
+pub use queen::{HiveAddress, QueenSettings};
 pub use reader::Problem;

@@ -9,11 +9,17 @@ mod queen;
 
 use crate::{
     actors::supervise::ActorExit,
-    http::{in_flight::InFlightCount, metrics::RequestDurations, wire},
+    http::{
+        auth::{Guard, GuardConfig, Rules},
+        in_flight::InFlightCount,
+        metrics::RequestDurations,
+        wire,
+    },
+    platform::tls::{CurrentIdentity, Identity},
     settings::{Settings, SettingsError},
 };
 use actix_web::{
-    App, HttpServer,
+    App, HttpServer, ResponseError as _,
     dev::{ServerHandle, Service},
     web,
 };
@@ -22,6 +28,7 @@ use queen::Queen;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use thiserror::Error;
@@ -114,6 +121,9 @@ async fn run_roles(
                 Asked::Stop => break,
                 Asked::Reload => match reload() {
                     Ok(settings) => {
+                        if let Some((queen, settings)) = queen.as_ref().zip(settings.queen) {
+                            queen.reload(settings);
+                        }
                         if let Some((hive, settings)) = hive.as_ref().zip(settings.hive) {
                             hive.reload(settings).await;
                         }
@@ -190,6 +200,35 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartupError> {
 struct Server {
     handle: ServerHandle,
     in_flight: InFlightCount,
+    front: Front,
+}
+
+/// What stands between the network and a server's handlers.
+#[derive(Clone)]
+struct Front {
+    guard: Arc<Guard>,
+    /// `None`: plain HTTP.
+    tls: Option<Arc<CurrentIdentity>>,
+}
+
+impl Front {
+    fn new(guard: GuardConfig, identity: Option<Identity>) -> Self {
+        if guard.rules.required() && identity.is_none() && !guard.own.bind.ip().is_loopback() {
+            let addr = guard.own.bind;
+            tracing::warn!(%addr, "tokens travel here in the clear: set tls, or have a proxy with it");
+        }
+        Self { guard: Guard::new(guard), tls: identity.map(CurrentIdentity::new) }
+    }
+
+    /// Other tokens, and another certificate for connections from then on.
+    fn reload(&self, rules: Rules, identity: Option<Identity>) {
+        self.guard.change_rules(rules);
+        match (&self.tls, identity) {
+            (Some(current), Some(identity)) => current.change(identity),
+            (None, None) => {}
+            _ => tracing::warn!("tls is turned on or off by a restart only"),
+        }
+    }
 }
 
 impl Server {
@@ -208,35 +247,41 @@ impl Server {
     }
 }
 
-/// Serves `configure`'s routes on `listener` until told to stop.
+/// Serves `configure`'s routes on `listener` until told to stop; nothing passes but what the guard admits.
 fn serve<S: Clone + Send + 'static>(
     listener: TcpListener,
     threads: usize,
     state: S,
+    front: Front,
     configure: fn(&mut web::ServiceConfig),
 ) -> io::Result<Server> {
     let in_flight = InFlightCount::default();
-    let count = in_flight.clone();
+    let (count, guard) = (in_flight.clone(), Arc::clone(&front.guard));
     let durations = RequestDurations::new().map_err(io::Error::other)?;
     let server = HttpServer::new(move || {
-        let (count, durations) = (count.clone(), durations.clone());
+        let (count, guard, durations) = (count.clone(), Arc::clone(&guard), durations.clone());
         App::new()
             .app_data(web::Data::new(state.clone()))
+            .app_data(web::Data::from(Arc::clone(&guard)))
             .app_data(count.clone())
             .app_data(web::Data::new(durations.clone()))
             .wrap(actix_web_lab::middleware::CatchPanic::default())
             .wrap_fn(move |request, service| {
                 let (in_flight, durations) = (count.enter(), durations.clone());
                 let begun = Instant::now();
-                let answer = match wire::refuse_upgrade(&request) {
+                let refused = match guard.admit(&request) {
+                    Ok(()) => wire::refuse_upgrade(&request),
+                    Err(refused) => Some(refused),
+                };
+                let answer = match refused {
                     None => Ok(service.call(request)),
-                    Some(refusal) => Err(request.error_response(refusal)),
+                    Some(refused) => Err(request.into_response(refused.error_response())),
                 };
                 async move {
                     let _in_flight = in_flight;
                     let mut answer = match answer {
                         Ok(answer) => answer.await?.map_into_left_body(),
-                        Err(refusal) => refusal.map_into_right_body(),
+                        Err(refused) => refused.map_into_right_body(),
                     };
                     wire::suit_version(&mut answer);
                     durations.answered(&answer, begun.elapsed());
@@ -249,12 +294,18 @@ fn serve<S: Clone + Send + 'static>(
     .disable_signals()
     .tcp_nodelay(true)
     .shutdown_timeout(FINISH_WITHIN_S)
-    .on_connect(crate::http::socket::on_connect)
-    .listen(listener)?
-    .run();
+    .on_connect(crate::http::socket::on_connect);
+    let server = match &front.tls {
+        None => server.listen(listener)?,
+        Some(identity) => {
+            let config = identity.server_config().map_err(io::Error::other)?;
+            server.listen_rustls_0_23(listener, config)?
+        }
+    };
+    let server = server.run();
     let handle = server.handle();
     actix::spawn(server);
-    Ok(Server { handle, in_flight })
+    Ok(Server { handle, in_flight, front })
 }
 
 /// Threads that serve HTTP: as many as there are processors, within reason.

@@ -11,7 +11,10 @@ mod stats;
 pub use stats::SenderStats;
 
 use super::hive_board::HiveBoard;
-use crate::contract::{HealthStatus, HiveHeartbeat, HiveInfo, LifecycleEvent, OperationalStatus};
+use crate::{
+    contract::{HealthStatus, HiveHeartbeat, HiveInfo, LifecycleEvent, OperationalStatus},
+    platform::{secret::Secret, tls::Authorities},
+};
 use actix::prelude::*;
 use outbox::Outbox;
 use pacing::Pacing;
@@ -32,6 +35,10 @@ pub struct SenderConfig {
     pub port: u16,
     /// Queens, in order of preference.
     pub queen_urls: Vec<String>,
+    /// What is shown to them.
+    pub token: Option<Secret>,
+    /// Whom to trust as a queen with TLS; `None`: no queen has it.
+    pub authorities: Option<Authorities>,
     /// Between heartbeats.
     pub interval: Duration,
     /// How long a queen may take.
@@ -77,11 +84,7 @@ pub struct SayGoodbye;
 impl HeartbeatSender {
     /// To be made on the arbiter that it lives on: its HTTP client belongs to that thread.
     pub fn new(config: SenderConfig, board: Arc<HiveBoard>, stats: Arc<SenderStats>) -> Self {
-        let client = awc::Client::builder()
-            .timeout(config.timeout)
-            .disable_redirects()
-            .no_default_headers()
-            .finish();
+        let client = post::client(&config);
         Self {
             pacing: Pacing::new(config.interval, Instant::now()),
             config,
@@ -116,7 +119,8 @@ impl HeartbeatSender {
         self.pacing.sent(Instant::now());
         let (body, upto) = self.compose();
         let url = format!("{}/v1/hive-heartbeat", self.config.queen_urls[self.queen]);
-        let answer = post(self.client.clone(), url, body, self.config.timeout);
+        let token = self.config.token.clone();
+        let answer = post(self.client.clone(), url, token, body, self.config.timeout);
         ctx.spawn(answer.into_actor(self).map(move |answer, sender, ctx| {
             sender.take(answer, upto);
             sender.arm(ctx);
@@ -239,11 +243,24 @@ impl Handler<SayGoodbye> for HeartbeatSender {
         self.pacing.sent(Instant::now());
         let (body, _) = self.compose();
         let url = format!("{}/v1/hive-heartbeat", self.config.queen_urls[self.queen]);
-        let client = self.client.clone();
+        let (client, token) = (self.client.clone(), self.config.token.clone());
         let timeout = self.config.timeout.min(GOODBYE_WITHIN);
         Box::pin(async move {
-            post(client, url, body, timeout).await;
+            post(client, url, token, body, timeout).await;
         })
+    }
+}
+
+/// From now on this is shown to queens.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ChangeToken(pub Option<Secret>);
+
+impl Handler<ChangeToken> for HeartbeatSender {
+    type Result = ();
+
+    fn handle(&mut self, ChangeToken(token): ChangeToken, _: &mut Self::Context) {
+        self.config.token = token;
     }
 }
 

@@ -12,7 +12,7 @@
 mod document;
 mod shape;
 
-pub(super) use document::{finish, operations, retry_after};
+pub(super) use document::{finish, guard, operations, retry_after};
 
 use super::fallback::get;
 use actix_web::{

@@ -11,6 +11,7 @@ pub(in crate::http) use openapi::build;
 pub use openapi::document;
 
 use super::{
+    auth::{Access, Class},
     docs,
     error::HttpError,
     fallback::{allow, get, not_found, post},
@@ -94,6 +95,23 @@ struct Gone {
     /// For people.
     message: String,
 }
+
+/// Every path of the hive, and whom it is for. What is missing here is not there.
+pub const ACCESS: &[Access] = &[
+    Access::new("/v1/workers", Class::Admin),
+    Access::new("/v1/workers/{group}/{instance}", Class::Admin),
+    Access::new("/v1/workers/{group}/{instance}/restart", Class::Admin),
+    Access::new("/v1/workers/{group}/{instance}/drain", Class::Admin),
+    Access::new("/v1/workers/{group}/{instance}/resume", Class::Admin),
+    Access::new("/v1/workers/{group}/{instance}/logs", Class::Admin),
+    Access::new("/capabilities", Class::Read),
+    Access::new("/metrics", Class::Read),
+    Access::new("/health", Class::Open),
+    Access::new("/openapi.json", Class::Open),
+    Access::new("/docs", Class::Open),
+    Access::new("/docs/app.js", Class::Open),
+    Access::new("/docs/style.css", Class::Open),
+];
 
 /// Adds the hive's routes, and the answers to what is none. Needs `web::Data<HiveState>`.
 pub fn configure(config: &mut web::ServiceConfig) {

@@ -22,6 +22,7 @@ pub use scan::{DEPTH_LIMIT, OBJECTS_LIMIT};
 pub use validate::{Invalid, WORKERS_LIMIT, validate};
 
 use super::{
+    auth::{self, Access, Class},
     dashboard, docs,
     error::HttpError,
     fallback::{get, not_found, post},
@@ -127,6 +128,42 @@ fn unix_s() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// Every path of the queen, and whom it is for. What is missing here is not there.
+pub const ACCESS: &[Access] = &[
+    Access::new("/v1/chat/completions", Class::Infer),
+    Access::new("/v1/completions", Class::Infer),
+    Access::new("/v1/embeddings", Class::Infer),
+    Access::new("/v1/hive-heartbeat", Class::Heartbeat),
+    Access::new("/v1/models", Class::Infer),
+    Access::new("/v1/schedule", Class::Infer),
+    Access::new("/v1/schedule/explain", Class::Infer),
+    Access::new("/v1/reservations/{id}", Class::Infer),
+    Access::new("/v1/workers", Class::Read),
+    Access::new("/v1/workers/{hive}/{group}/{instance}", Class::Read),
+    Access::new("/v1/hives", Class::Read),
+    Access::new("/v1/hives/{id}", Class::Read),
+    Access::new("/v1/history", Class::Read),
+    Access::new("/v1/heartbeats/stream", Class::Read),
+    // Reading too: logs and specs are not for every reader.
+    Access::new("/v1/hives/{id}/workers", Class::Admin),
+    Access::new("/v1/hives/{id}/workers/{group}/{instance}", Class::Admin),
+    Access::new("/v1/hives/{id}/workers/{group}/{instance}/restart", Class::Admin),
+    Access::new("/v1/hives/{id}/workers/{group}/{instance}/drain", Class::Admin),
+    Access::new("/v1/hives/{id}/workers/{group}/{instance}/resume", Class::Admin),
+    Access::new("/v1/hives/{id}/workers/{group}/{instance}/logs", Class::Admin),
+    Access::new("/metrics", Class::Read),
+    Access::new("/", Class::Open),
+    Access::new("/dashboard/{file}", Class::Open),
+    Access::new("/openapi.json", Class::Open),
+    Access::new("/docs", Class::Open),
+    Access::new("/docs/app.js", Class::Open),
+    Access::new("/docs/style.css", Class::Open),
+    Access::new("/health", Class::Open),
+    Access::new("/v1/session", Class::Open),
+    Access::new("/login", Class::Open),
+    Access::new("/logout", Class::Open),
+];
+
 /// Adds the queen's routes, and the answers to what is none. Needs `web::Data<QueenState>`.
 pub fn configure(config: &mut web::ServiceConfig) {
     config
@@ -143,6 +180,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(get("/metrics", metrics::get))
         .configure(dashboard::configure)
         .configure(|config| docs::configure(config, document))
+        .configure(auth::configure)
         .service(get("/health", health))
         .default_service(web::to(not_found));
 }

@@ -6,6 +6,7 @@
 //! they are set before the first request is read.
 
 use super::peer::Peer;
+use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::{dev::Extensions, rt::net::TcpStream};
 use nix::sys::socket::{setsockopt, sockopt};
 use std::{any::Any, time::Duration};
@@ -15,10 +16,10 @@ pub const SEND_BUFFER: usize = 64 * 1024;
 /// A connection on which the peer has taken nothing for this long, with something to take, is closed.
 pub const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 
-/// For `HttpServer::on_connect`, before `bind` or `listen`. Under TLS the connection is of another type:
-/// there [`limit`] is to be called with the stream inside.
+/// For `HttpServer::on_connect`, before `bind` or `listen`.
 pub fn on_connect(io: &dyn Any, extensions: &mut Extensions) {
-    if let Some(stream) = io.downcast_ref::<TcpStream>() {
+    let under_tls = || Some(io.downcast_ref::<TlsStream<TcpStream>>()?.get_ref().0);
+    if let Some(stream) = io.downcast_ref::<TcpStream>().or_else(under_tls) {
         limit(stream);
         if let Some(peer) = Peer::of(stream) {
             extensions.insert(peer);

@@ -1,44 +1,129 @@
 //! What several sections check alike.
 
-use super::reader::{Findings, Table};
-use std::net::{SocketAddr, ToSocketAddrs};
+use super::{
+    host_name::HostName,
+    reader::{Findings, Table},
+};
+use crate::platform::{
+    secret::Secret,
+    secret_file,
+    tls::{Authorities, Identity},
+};
+use std::{
+    net::{SocketAddr, ToSocketAddrs},
+    path::Path,
+};
 
-/// Reads a `bind` address. Open to others only when the operator insists: this version has no tokens.
+/// Names of other hosts than these are a mistake in a script.
+const HOSTS_MAX: usize = 256;
+
+/// Whom a role lets in from where.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Openness {
+    /// A token is configured.
+    pub(super) has_token: bool,
+    /// `--insecure`
+    pub(super) insecure: bool,
+}
+
+/// Reads a `bind` address. Without a token it is open to others only when the operator insists.
 pub(super) fn bind(
     table: &mut Table,
     default: &str,
-    insecure: bool,
+    openness: Openness,
     findings: &mut Findings,
 ) -> Option<SocketAddr> {
     let text = table.string("bind", findings).unwrap_or_else(|| default.to_owned());
     let address = text.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
     let key = table.key("bind");
+    let closed = !openness.has_token && !openness.insecure;
     match address {
         None => findings.add(key, format!("{text:?}"), "must be an address and a port, such as \"127.0.0.1:7835\""),
-        Some(address) if !address.ip().is_loopback() && !insecure => findings.add(
+        Some(address) if closed && !address.ip().is_loopback() => findings.add(
             key,
             format!("{text:?}"),
-            "must be a loopback address: whoever reaches it may do everything (--insecure binds it all the same)",
+            "must be a loopback address unless there is a token_file: whoever reaches it may do everything (--insecure binds it all the same)",
         ),
         Some(address) => return Some(address),
     }
     None
 }
 
-/// Keys whose meaning this version does not have yet may only be empty: a token that nobody checks
-/// would be worse than none.
-pub(super) fn refuse_unless_empty(
+/// Reads a token: from the file that `file_key` names, or itself from the environment, as `key`.
+pub(super) fn token(
     table: &mut Table,
-    keys: &[&'static str],
+    file_key: &'static str,
+    key: Option<&'static str>,
     findings: &mut Findings,
-) {
-    for key in keys {
-        if let Some(text) = table.non_empty(key, findings) {
-            findings.add(
-                table.key(key),
+) -> Option<Secret> {
+    let direct = key.and_then(|key| {
+        let text = table.non_empty(key, findings)?;
+        let token = secret_file::token(&text);
+        token.map_err(|allowed| findings.add(table.key(key), "", allowed)).ok()
+    });
+    let path = table.non_empty(file_key, findings).filter(|_| direct.is_none());
+    direct.or_else(|| {
+        let path = path?;
+        let token = secret_file::read_token(Path::new(&path));
+        let note = |error: secret_file::SecretFileError| {
+            findings.add(table.key(file_key), format!("{path:?}"), &error.to_string());
+        };
+        token.map_err(note).ok()
+    })
+}
+
+/// Whether a token is meant to be there, good or not.
+pub(super) fn names_token(table: &Table, keys: &[&str]) -> bool {
+    keys.iter().any(|key| table.has_text(key))
+}
+
+/// Reads `tls = {cert_file, key_file}`.
+pub(super) fn tls(table: &mut Table, findings: &mut Findings) -> Option<Identity> {
+    let mut tls = table.optional_table("tls", findings)?;
+    let path =
+        |text: &str| if text.is_empty() { Err("is required".into()) } else { Ok(text.into()) };
+    let cert: Option<String> = tls.require("cert_file", findings, path);
+    let key: Option<String> = tls.require("key_file", findings, path);
+    let shown = tls.key("cert_file");
+    tls.finish(findings);
+    let (cert, key) = cert.zip(key)?;
+    let identity = Identity::read(Path::new(&cert), Path::new(&key));
+    identity.map_err(|error| findings.add(shown, format!("{cert:?}"), &error.to_string())).ok()
+}
+
+/// Reads `tls_ca_file`.
+pub(super) fn authorities(table: &mut Table, findings: &mut Findings) -> Option<Authorities> {
+    let path = table.non_empty("tls_ca_file", findings)?;
+    let read = Authorities::read(Path::new(&path));
+    let key = table.key("tls_ca_file");
+    read.map_err(|error| findings.add(key, format!("{path:?}"), &error.to_string())).ok()
+}
+
+/// An `https` URL needs to know whom to trust.
+pub(super) fn can_be_trusted(key: &str, url: &str, has_authorities: bool, findings: &mut Findings) {
+    if url.starts_with("https:") && !has_authorities {
+        let allowed = "needs tls_ca_file, the authorities to trust (the system's own are often in /etc/ssl/certs/ca-certificates.crt)";
+        findings.add(key, format!("{url:?}"), allowed);
+    }
+}
+
+/// Reads `allowed_hosts`.
+pub(super) fn allowed_hosts(table: &mut Table, findings: &mut Findings) -> Vec<HostName> {
+    let texts = table.strings("allowed_hosts", findings).unwrap_or_default();
+    let key = table.key("allowed_hosts");
+    if texts.len() > HOSTS_MAX {
+        findings.add(key.as_str(), texts.len(), "must be at most 256 hosts");
+    }
+    let mut hosts = Vec::with_capacity(texts.len());
+    for (index, text) in texts.iter().enumerate() {
+        match HostName::parse(text) {
+            Some(host) => hosts.push(host),
+            None => findings.add(
+                format!("{key}[{index}]"),
                 format!("{text:?}"),
-                "must be empty: this version does not check tokens yet",
-            );
+                "must be a host's name or address, with a port or without, such as \"rbee.example\"",
+            ),
         }
     }
+    hosts
 }

@@ -1,12 +1,19 @@
 //! `[hive]`
 
 use super::{
-    checks::{bind, refuse_unless_empty},
+    checks::{Openness, allowed_hosts, authorities, bind, can_be_trusted, names_token, tls, token},
+    host_name::HostName,
     names,
     reader::{Findings, Table},
     worker,
 };
-use crate::contract::WorkerSpec;
+use crate::{
+    contract::WorkerSpec,
+    platform::{
+        secret::Secret,
+        tls::{Authorities, Identity},
+    },
+};
 use glob::Pattern;
 use std::{collections::HashSet, env, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -73,6 +80,8 @@ pub struct GpuSettings {
 /// `[hive.admin]`
 #[derive(Clone, Debug, Default)]
 pub struct AdminSettings {
+    /// What whoever asks has to show; `None`: nobody is asked.
+    pub token: Option<Secret>,
     /// What `POST /v1/workers` may run.
     pub allow_commands: Vec<Pattern>,
     /// The variables that it may set.
@@ -88,6 +97,14 @@ pub struct HiveSettings {
     pub bind: SocketAddr,
     /// How others reach this machine's workers.
     pub hostname: String,
+    /// Hosts that it answers to beside its own address and `hostname`.
+    pub allowed_hosts: Vec<HostName>,
+    /// What it shows as a TLS server; `None`: it speaks plain HTTP.
+    pub tls: Option<Identity>,
+    /// Whom it trusts as a client of queens; `None`: no `https`.
+    pub authorities: Option<Authorities>,
+    /// What it shows to a queen.
+    pub queen_token: Option<Secret>,
     /// Where heartbeats go; the next one takes over when one does not answer.
     pub queen_urls: Vec<String>,
     /// Between heartbeats.
@@ -115,21 +132,25 @@ pub(super) fn read(mut t: Table, insecure: bool, f: &mut Findings) -> Option<Hiv
         Some(text) => checked_id(&text, &t, f),
         None => Some(default_id()),
     };
-    let bind = bind(&mut t, "127.0.0.1:7835", insecure, f);
+    let admin = t.table("admin", f);
+    let has_token = names_token(&admin, &["token_file", "token"]);
+    let bind = bind(&mut t, "127.0.0.1:7835", Openness { has_token, insecure }, f);
     let hostname = t.parse("hostname", f, hostname).unwrap_or_else(|| "127.0.0.1".into());
-    let queen_urls = read_queen_urls(&mut t, f);
+    let allowed_hosts = allowed_hosts(&mut t, f);
+    let tls = tls(&mut t, f);
+    let authorities = authorities(&mut t, f);
+    let queen_token = token(&mut t, "queen_token_file", Some("queen_token"), f);
+    let queen_urls = read_queen_urls(&mut t, authorities.is_some(), f);
     let heartbeat_interval = t.millis("heartbeat_interval_ms", f, 10..=600_000, 1_000);
     let heartbeat_timeout = t.millis("heartbeat_timeout_ms", f, 10..=600_000, 2_000);
     let sample_interval = t.millis("sample_interval_ms", f, 10..=3_600_000, 1_000);
     let state_dir = t.non_empty("state_dir", f).map_or_else(default_state_dir, PathBuf::from);
     let on_exit = [("leave", OnExit::Leave), ("stop", OnExit::Stop)];
     let on_exit = t.choice("on_exit", f, &on_exit, OnExit::Leave);
-    refuse_unless_empty(&mut t, &["queen_token_file"], f);
     let cgroup = t.table("cgroup", f);
     let cgroup = read_cgroup(cgroup, f);
     let gpu = t.table("gpu", f);
     let gpu = read_gpu(gpu, f);
-    let admin = t.table("admin", f);
     let admin = read_admin(admin, f);
     let workers = read_workers(&mut t, &hostname, f);
     t.finish(f);
@@ -137,6 +158,10 @@ pub(super) fn read(mut t: Table, insecure: bool, f: &mut Findings) -> Option<Hiv
         id: id?,
         bind: bind?,
         hostname,
+        allowed_hosts,
+        tls,
+        authorities,
+        queen_token,
         queen_urls,
         heartbeat_interval,
         heartbeat_timeout,
@@ -175,7 +200,7 @@ fn hostname(text: &str) -> Result<String, String> {
 }
 
 /// `queen_url` wins over `queen_urls`, so that the environment can name a single queen over a file's list.
-fn read_queen_urls(t: &mut Table, f: &mut Findings) -> Vec<String> {
+fn read_queen_urls(t: &mut Table, has_authorities: bool, f: &mut Findings) -> Vec<String> {
     let single = t.non_empty("queen_url", f).map(|url| vec![url]);
     let several = t.strings("queen_urls", f);
     let single_key = single.is_some();
@@ -187,8 +212,11 @@ fn read_queen_urls(t: &mut Table, f: &mut Findings) -> Vec<String> {
     }
     let mut good = Vec::with_capacity(urls.len());
     for (index, url) in urls.iter().enumerate() {
-        match worker::http_url(url) {
-            Ok(url) => good.push(url),
+        match worker::url(url) {
+            Ok(url) => {
+                can_be_trusted(&named(index), &url, has_authorities, f);
+                good.push(url);
+            }
             Err(allowed) => f.add(named(index), format!("{url:?}"), &allowed),
         }
     }
@@ -229,7 +257,7 @@ fn read_gpu(mut t: Table, f: &mut Findings) -> GpuSettings {
 }
 
 fn read_admin(mut t: Table, f: &mut Findings) -> AdminSettings {
-    refuse_unless_empty(&mut t, &["token_file"], f);
+    let token = token(&mut t, "token_file", Some("token"), f);
     let key = t.key("allow_commands");
     let mut allow_commands = Vec::new();
     for (index, text) in t.strings("allow_commands", f).unwrap_or_default().iter().enumerate() {
@@ -245,7 +273,7 @@ fn read_admin(mut t: Table, f: &mut Findings) -> AdminSettings {
     }
     let allow_env = t.strings("allow_env", f).unwrap_or_default().into_iter().collect();
     t.finish(f);
-    AdminSettings { allow_commands, allow_env }
+    AdminSettings { token, allow_commands, allow_env }
 }
 
 fn read_workers(t: &mut Table, hostname: &str, f: &mut Findings) -> Vec<WorkerSpec> {

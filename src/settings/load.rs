@@ -65,8 +65,8 @@ pub fn load(
     insecure: bool,
 ) -> Result<Settings, SettingsError> {
     let text = read_file(path)?;
-    let document = merge(path, &text, environment)?;
     let mut findings = Findings { text_values: true, ..Findings::default() };
+    let document = merge(path, &text, environment, &mut findings)?;
     let settings = read(document, insecure, &mut findings);
     match settings {
         Some(settings) if findings.problems.is_empty() => Ok(settings),
@@ -90,16 +90,18 @@ fn merge(
     path: &Path,
     text: &str,
     environment: impl IntoIterator<Item = (String, String)>,
+    findings: &mut Findings,
 ) -> Result<Value, SettingsError> {
     let syntax = |error: config::ConfigError| SettingsError::Syntax {
         path: path.to_path_buf(),
-        detail: error.to_string(),
+        detail: without_excerpt(&error.to_string()),
     };
     let file = Config::builder()
         .add_source(File::from_str(text, FileFormat::Toml))
         .build()
         .and_then(Config::try_deserialize::<Map<String, Value>>)
         .map_err(syntax)?;
+    refuse_tokens(&file, findings);
     let overrides = environment
         .into_iter()
         .filter(|(name, _)| {
@@ -113,6 +115,35 @@ fn merge(
         .build()
         .and_then(Config::try_deserialize::<Value>)
         .map_err(syntax)
+}
+
+/// Tokens that the environment may have in place of a file's name. A configuration file is for others
+/// to read.
+const TOKENS: [&str; 5] = [
+    "/hive/queen_token",
+    "/hive/admin/token",
+    "/queen/auth/token",
+    "/queen/auth/hive_token",
+    "/queen/auth/inference_token",
+];
+
+fn refuse_tokens(file: &Map<String, Value>, findings: &mut Findings) {
+    let file = Value::Object(file.clone());
+    for pointer in TOKENS.iter().filter(|pointer| file.pointer(pointer).is_some()) {
+        let key = pointer[1..].replace('/', ".");
+        let allowed = format!("may come from the environment only, here name a file: {key}_file");
+        findings.add(key, "", &allowed);
+    }
+}
+
+/// Where and what, without the file's own text, which may have a secret in it.
+fn without_excerpt(message: &str) -> String {
+    let excerpt = |line: &str| {
+        line.split_once('|').is_some_and(|(number, _)| {
+            number.trim().is_empty() || number.trim().bytes().all(|byte| byte.is_ascii_digit())
+        })
+    };
+    message.lines().filter(|line| !excerpt(line)).collect::<Vec<_>>().join(" ").trim().to_owned()
 }
 
 fn read(document: Value, insecure: bool, findings: &mut Findings) -> Option<Settings> {

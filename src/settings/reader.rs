@@ -39,15 +39,32 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// Notes a problem. Long values are cut: an error is for people.
+    /// Notes a problem. Long values are cut: an error is for people. Those that may be secrets are not
+    /// shown at all.
     pub fn add(&mut self, key: impl Into<String>, value: impl fmt::Display, allowed: &str) {
         const SHOWN: usize = 120;
+        let key = key.into();
         let mut value = value.to_string();
+        if may_be_secret(&key) || (value.contains("://") && value.contains('@')) {
+            value.clear();
+        }
         if value.chars().count() > SHOWN {
             value = value.chars().take(SHOWN).chain(['…']).collect();
         }
-        self.problems.push(Problem { key: key.into(), value, allowed: allowed.to_owned() });
+        self.problems.push(Problem { key, value, allowed: allowed.to_owned() });
     }
+}
+
+/// Variables of a worker, and whatever is named like a secret; the name of a file is none.
+fn may_be_secret(key: &str) -> bool {
+    const NAMES: [&str; 6] = ["token", "secret", "password", "passwd", "auth", "credential"];
+    let last = key.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
+    let named = NAMES.iter().any(|name| last.contains(name)) && !last.ends_with("_file");
+    named
+        || key.ends_with(".env")
+        || key.starts_with("env.")
+        || key.contains(".env.")
+        || key == "env"
 }
 
 /// One table of the document. Keys are taken out as they are read; what is left is unknown.
@@ -86,6 +103,11 @@ impl Table {
     /// Whether `key` is there and not null.
     pub fn has(&self, key: &str) -> bool {
         self.map.get(key).is_some_and(|value| !value.is_null())
+    }
+
+    /// Whether `key` is there and not an empty string.
+    pub fn has_text(&self, key: &str) -> bool {
+        self.has(key) && self.map.get(key).and_then(Value::as_str) != Some("")
     }
 
     /// Reads `key` with `parse`, which says what is allowed when it refuses.
@@ -340,6 +362,22 @@ mod tests {
         let keys: Vec<_> = findings.problems.iter().map(|p| p.key.as_str()).collect();
         assert_eq!(keys, ["hive.a", "hive.b", "hive.c[0]", "hive.typo"]);
         assert!(findings.problems[3].allowed.contains("a, b, c"));
+    }
+
+    #[test]
+    fn what_may_be_a_secret_is_never_shown() {
+        let mut findings = Findings::default();
+        let document =
+            json!({"token": 1234, "tokn_secret": "1234", "env": {"HF": 1234}, "auth": "1234"});
+        let mut table = Table::new("queen", document, &mut findings);
+        assert_eq!(table.string("token", &mut findings), None);
+        assert!(table.string_map("env", &mut findings).is_empty());
+        table.table("auth", &mut findings).finish(&mut findings);
+        table.finish(&mut findings);
+        assert_eq!(findings.problems.len(), 4);
+        assert!(findings.problems.iter().all(|p| !p.to_string().contains("1234")), "{findings:?}");
+        findings.add("queen.auth.token_file", "/etc/token", "must be there");
+        assert!(findings.problems[4].to_string().contains("/etc/token"));
     }
 
     #[test]

@@ -199,18 +199,24 @@ fn plain_text(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// An absolute `http` URL.
-pub(in crate::settings) fn http_url(text: &str) -> Result<String, String> {
-    let allowed = || "must be a URL that begins with http:// and names a host".to_owned();
+/// An absolute `http` URL: workers are spoken to without TLS.
+fn http_url(text: &str) -> Result<String, String> {
+    let allowed = "must be a URL that begins with http:// and names a host, and no user";
+    url(text).ok().filter(|url| url.starts_with("http:")).ok_or_else(|| allowed.to_owned())
+}
+
+/// An absolute `http` or `https` URL, without a user: a secret there would be shown.
+pub(in crate::settings) fn url(text: &str) -> Result<String, String> {
+    let allowed = || {
+        "must be a URL that begins with http:// or https:// and names a host, and no user"
+            .to_owned()
+    };
     if text.len() > 1024 {
         return Err("must be at most 1024 bytes".into());
     }
     let uri: Uri = text.parse().map_err(|_| allowed())?;
-    if uri.scheme_str() == Some("https") {
-        return Err("must begin with http://: this version has no TLS yet".into());
-    }
-    let host = uri.host().filter(|host| !host.is_empty());
-    if uri.scheme_str() != Some("http") || host.is_none() {
+    let host = uri.host().filter(|host| !host.is_empty() && !text.contains('@'));
+    if !matches!(uri.scheme_str(), Some("http" | "https")) || host.is_none() {
         return Err(allowed());
     }
     Ok(text.trim_end_matches('/').to_owned())

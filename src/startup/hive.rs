@@ -1,10 +1,10 @@
 //! A hive, built.
 
-use super::{Server, StartupError, Vital, http_threads, open_files::OpenFiles, serve};
+use super::{Front, Server, StartupError, Vital, http_threads, open_files::OpenFiles, serve};
 use crate::{
     actors::{
         gpu_sampler::{GpuSampler, GpuSamplerConfig, GpuView},
-        heartbeat_sender::{HeartbeatSender, SayGoodbye, SenderConfig, SenderStats},
+        heartbeat_sender::{ChangeToken, HeartbeatSender, SayGoodbye, SenderConfig, SenderStats},
         hive_board::HiveBoard,
         log_keeper::LogKeeper,
         node_monitor::NodeMonitor,
@@ -12,7 +12,10 @@ use crate::{
         supervise::start_guarded,
     },
     contract::{Capabilities, CgroupCapability, Device},
-    http::hive::{HiveState, Readers, admin::AdminPolicy, configure},
+    http::{
+        auth::{GuardConfig, Role, Rules, origin::OwnNames},
+        hive::{ACCESS, HiveState, Readers, admin::AdminPolicy, configure},
+    },
     platform::{
         cgroup::{CgroupTree, find_root, hint_for_discovery, hint_for_tree},
         gpu::{self, GpuSource, NvidiaSmi, NvmlLibrary},
@@ -30,7 +33,7 @@ use crate::{
 use actix::{Addr, Arbiter};
 use arc_swap::ArcSwap;
 use std::{
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -119,7 +122,8 @@ impl Hive {
             readers: Arc::new(Readers::default()),
             heartbeats,
         };
-        let server = serve(listener, http_threads(HTTP_THREADS_MAX), state, configure)
+        let front = front_of(&settings, address);
+        let server = serve(listener, http_threads(HTTP_THREADS_MAX), state, front, configure)
             .map_err(|source| system("serve HTTP", source))?;
         tracing::info!(role = "hive", addr = %address, hive_id = settings.id, "listening");
         let arbiters = [actors, monitors, loads];
@@ -127,12 +131,14 @@ impl Hive {
         Ok(Self { spawner, sender, server, closing, on_exit, tree, policy, running, arbiters })
     }
 
-    /// Takes the list of workers, and what the API may run.
+    /// Takes the list of workers, what the API may run, tokens and the certificate.
     pub(super) async fn reload(&self, settings: HiveSettings) {
         if fixed(&settings) != self.running {
             tracing::warn!("[hive] has other changes too: they need a restart of the hive");
         }
         self.policy.store(Arc::new(policy_of(&settings)));
+        self.server.front.reload(rules_of(&settings), settings.tls);
+        let _ = self.sender.send(ChangeToken(settings.queen_token)).await;
         let _ = self.spawner.send(Reload(settings.workers)).await;
     }
 
@@ -158,10 +164,27 @@ fn policy_of(settings: &HiveSettings) -> AdminPolicy {
     }
 }
 
+fn front_of(settings: &HiveSettings, bind: SocketAddr) -> Front {
+    let own = OwnNames {
+        bind,
+        hostname: Some(settings.hostname.clone()),
+        allowed: settings.allowed_hosts.clone(),
+        tls: settings.tls.is_some(),
+    };
+    let guard = GuardConfig { rules: rules_of(settings), own, access: ACCESS };
+    Front::new(guard, settings.tls.clone())
+}
+
+/// Only the one token: a hive's readers are its operators.
+fn rules_of(settings: &HiveSettings) -> Rules {
+    Rules::new([(Role::Admin, settings.admin.token.clone())], false)
+}
+
 /// All but what SIGHUP applies.
 fn fixed(settings: &HiveSettings) -> String {
     let mut settings = settings.clone();
     settings.workers.clear();
+    settings.queen_token = None;
     settings.admin = AdminSettings::default();
     format!("{settings:?}")
 }
@@ -229,6 +252,8 @@ fn start_sender(
         hostname: settings.hostname.clone(),
         port,
         queen_urls: settings.queen_urls.clone(),
+        token: settings.queen_token.clone(),
+        authorities: settings.authorities.clone(),
         interval: settings.heartbeat_interval,
         timeout: settings.heartbeat_timeout,
         leaves_workers: settings.on_exit == OnExit::Leave,

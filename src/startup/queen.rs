@@ -1,17 +1,23 @@
 //! A queen, built.
 
-use super::{Server, StartupError, Vital, http_threads, serve};
+use super::{Front, Server, StartupError, Vital, http_threads, serve};
 use crate::{
     actors::{
         fleet::FreshnessLimits,
         placement::{Placement, PlacementConfig},
         registry::RegistryConfig,
     },
-    http::queen::{GatewayConfig, KnownHives, QueenCounters, QueenState, configure},
+    http::{
+        auth::{GuardConfig, Role, Rules, origin::OwnNames},
+        queen::{ACCESS, GatewayConfig, KnownHives, QueenCounters, QueenState, configure},
+    },
     settings::QueenSettings,
 };
 use actix::Arbiter;
-use std::{io, net::TcpListener};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+};
 
 /// A few threads serve any number of dashboards.
 const HTTP_THREADS_MAX: usize = 8;
@@ -41,7 +47,11 @@ impl Queen {
             queen_heartbeat_interval: settings.queen_heartbeat_interval,
         };
         let state = {
-            let known = KnownHives(settings.hives.clone());
+            let known = KnownHives {
+                listed: settings.hives.clone(),
+                local_too: !rules_of(&settings).required(),
+                authorities: settings.authorities.clone(),
+            };
             let placement = Placement::new(PlacementConfig {
                 limits: config.limits,
                 queue_limit: settings.gateway.queue_limit,
@@ -56,10 +66,17 @@ impl Queen {
             let (arbiter, watch) = (arbiter.handle(), |name| vital.watch(name));
             QueenState::start(config, placement, gateway, known, counters, &arbiter, watch)
         };
-        let server = serve(listener, http_threads(HTTP_THREADS_MAX), state.clone(), configure)
+        let front = front_of(&settings, address);
+        let threads = http_threads(HTTP_THREADS_MAX);
+        let server = serve(listener, threads, state.clone(), front, configure)
             .map_err(|source| StartupError::System("serve HTTP", source))?;
         tracing::info!(role = "queen", addr = %address, "listening");
         Ok(Self { state, server, arbiter })
+    }
+
+    /// Takes the tokens and the certificate.
+    pub(super) fn reload(&self, settings: QueenSettings) {
+        self.server.front.reload(rules_of(&settings), settings.tls);
     }
 
     /// Streams first: an open one would hold up the end of the server.
@@ -68,4 +85,25 @@ impl Queen {
         self.server.stop().await;
         self.arbiter.stop();
     }
+}
+
+fn front_of(settings: &QueenSettings, bind: SocketAddr) -> Front {
+    let own = OwnNames {
+        bind,
+        hostname: None,
+        allowed: settings.allowed_hosts.clone(),
+        tls: settings.tls.is_some(),
+    };
+    let guard = GuardConfig { rules: rules_of(settings), own, access: ACCESS };
+    Front::new(guard, settings.tls.clone())
+}
+
+fn rules_of(settings: &QueenSettings) -> Rules {
+    let tokens = settings.tokens.clone();
+    let roles = [
+        (Role::Admin, tokens.admin),
+        (Role::Hive, tokens.hive),
+        (Role::Inference, tokens.inference),
+    ];
+    Rules::new(roles, settings.public_read)
 }

@@ -11,6 +11,10 @@
 
 mod support;
 
+mod auth;
+mod auth_login;
+mod auth_secrets;
+mod auth_settings;
 mod echo_worker;
 mod engine_load;
 mod figures;
@@ -32,6 +36,7 @@ mod misfortune;
 mod odd_requests;
 mod openai_client;
 mod openapi;
+mod origin;
 mod pipeline;
 mod placement;
 mod placement_filters;
@@ -42,6 +47,7 @@ mod reservations;
 mod settings;
 mod signals;
 mod supervision;
+mod tls;
 mod tree;
 mod worker_lifecycle;
 mod workers_api;

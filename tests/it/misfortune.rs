@@ -225,8 +225,10 @@ async fn a_client_that_sends_its_request_too_slowly_is_told_so() {
     let hive = site.start_hive(json!([])).await;
     let mut slow = TcpStream::connect(hive.hive().address()).unwrap();
     slow.set_read_timeout(Some(secs(20))).unwrap();
-    slow.write_all(b"POST /v1/workers HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{")
-        .unwrap();
+    slow.write_all(
+        b"POST /v1/workers HTTP/1.1\r\nHost: localhost\r\ncontent-length: 1000\r\n\r\n{",
+    )
+    .unwrap();
     let start = Instant::now();
     let reader = actix_web::rt::task::spawn_blocking(move || {
         let mut answer = [0; 512];

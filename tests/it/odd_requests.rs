@@ -7,6 +7,8 @@ use std::{
     net::TcpStream,
 };
 
+const CHAT: &str = "/v1/chat/completions";
+
 /// All that is answered until the connection ends, in lower case.
 fn told(address: &str, request: &str) -> String {
     let mut tcp = TcpStream::connect(address).unwrap();
@@ -17,10 +19,10 @@ fn told(address: &str, request: &str) -> String {
     String::from_utf8_lossy(&told).to_ascii_lowercase()
 }
 
-fn post(version: &str, more: &str, body: &str) -> String {
+fn post(path: &str, version: &str, more: &str, body: &str) -> String {
     let length = body.len();
     format!(
-        "POST /v1/chat/completions HTTP/{version}\r\nhost: 127.0.0.1\r\ncontent-length: {length}\r\n{more}\r\n{body}"
+        "POST {path} HTTP/{version}\r\nhost: 127.0.0.1\r\ncontent-length: {length}\r\n{more}\r\n{body}"
     )
 }
 
@@ -31,7 +33,7 @@ async fn a_client_of_http_1_0_gets_a_stream_without_chunks_that_ends_with_its_co
     ready_workers(queen.queen(), 1, secs(10)).await;
     let body =
         json!({"model": "m", "stream": true, "messages": [{"role": "user", "content": "hi"}]});
-    let told = told(queen.queen().address(), &post("1.0", "", &body.to_string()));
+    let told = told(queen.queen().address(), &post(CHAT, "1.0", "", &body.to_string()));
     assert!(told.starts_with("http/1.0 200 ") && !told.contains("transfer-encoding"), "{told}");
     assert!(told.contains("\r\n\r\ndata: {") && told.ends_with("data: [done]\n\n"), "{told}");
 }
@@ -40,9 +42,9 @@ async fn a_client_of_http_1_0_gets_a_stream_without_chunks_that_ends_with_its_co
 async fn who_asks_for_a_websocket_is_told_at_once_that_there_is_none() {
     let site = Site::new();
     let (queen, hive) = site.start_both(json!([])).await;
-    for api in [queen.queen(), hive.hive()] {
+    for (api, path) in [(queen.queen(), CHAT), (hive.hive(), "/v1/workers")] {
         let upgrade = "connection: upgrade, close\r\nupgrade: websocket\r\n";
-        let told = told(api.address(), &post("1.1", upgrade, "{\"model\":\"m\"}"));
+        let told = told(api.address(), &post(path, "1.1", upgrade, "{\"model\":\"m\"}"));
         assert!(told.starts_with("http/1.1 426 ") && told.contains("no_websocket"), "{told}");
     }
 }

@@ -1,9 +1,13 @@
 //! One heartbeat on the wire, and what its answer means.
 
-use crate::contract::ErrorBody;
+use super::SenderConfig;
+use crate::{contract::ErrorBody, platform::secret::Secret};
 use awc::{
-    Client,
-    http::{StatusCode, header},
+    Client, Connector,
+    http::{
+        StatusCode,
+        header::{self, HeaderValue},
+    },
 };
 use std::time::Duration;
 
@@ -28,10 +32,37 @@ pub enum Answer {
     Missing(String),
 }
 
+/// A client of queens. Where one leads elsewhere is not followed, and its token goes nowhere else.
+pub fn client(config: &SenderConfig) -> Client {
+    let client = Client::builder().timeout(config.timeout).disable_redirects().no_default_headers();
+    match &config.authorities {
+        None => client.finish(),
+        Some(trusted) => {
+            client.connector(Connector::new().rustls_0_23(trusted.client_config())).finish()
+        }
+    }
+}
+
+/// `Bearer TOKEN`, marked so that nobody prints it.
+fn bearer(token: &Secret) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose())).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
 /// Posts `body` and reads the answer to its end, so that the connection can be used again.
-pub async fn post(client: Client, url: String, body: Vec<u8>, timeout: Duration) -> Answer {
+pub async fn post(
+    client: Client,
+    url: String,
+    token: Option<Secret>,
+    body: Vec<u8>,
+    timeout: Duration,
+) -> Answer {
     let exchange = async {
-        let request = client.post(url).content_type("application/json");
+        let mut request = client.post(url).content_type("application/json");
+        if let Some(token) = token.as_ref().and_then(bearer) {
+            request = request.insert_header((header::AUTHORIZATION, token));
+        }
         let mut response = request.send_body(body).await.map_err(|error| error.to_string())?;
         let text = response.body().limit(ANSWER_MAX).await.map_err(|error| error.to_string())?;
         let wait = response

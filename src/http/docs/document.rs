@@ -2,6 +2,7 @@
 //! of errors, the bounds of numbers, how tokens are sent.
 
 use super::shape;
+use crate::http::auth::{Access, Class};
 use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
 
@@ -16,6 +17,31 @@ pub(in crate::http) fn finish(api: OpenApi) -> Value {
     shape::tell_apart(&mut document);
     errors(&mut document);
     document
+}
+
+/// Where a token is asked for, if there is one in the configuration.
+pub(in crate::http) fn guard(document: &mut Value, access: &[Access]) {
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    for (path, item) in paths {
+        let open = access.iter().any(|a| a.path == path && a.reading == Class::Open);
+        for operation in item.as_object_mut().into_iter().flat_map(Map::values_mut) {
+            if open {
+                continue;
+            }
+            operation["security"] = json!([{"bearerAuth": []}, {}]);
+            let refused =
+                [("401", "No token, or one that is not known"), ("403", "Not with this token")];
+            for (status, why) in refused {
+                if operation["responses"][status].is_null() {
+                    let error = json!({"$ref": "#/components/schemas/ErrorBody"});
+                    operation["responses"][status] = json!({
+                        "description": why,
+                        "content": {"application/json": {"schema": error}},
+                    });
+                }
+            }
+        }
+    }
 }
 
 /// Every operation of a document.

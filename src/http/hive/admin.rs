@@ -35,11 +35,17 @@ impl AdminPolicy {
             );
             return Err(HttpError::new(StatusCode::FORBIDDEN, "command_not_allowed", message));
         }
-        match spec.env.keys().find(|name| !self.allow_env.contains(*name)) {
+        let refused = |name: &&String| {
+            // A name without a directory was found in our PATH, and must not be looked up in another.
+            let elsewhere = name.as_str() == "PATH" && !spec.command.contains('/');
+            elsewhere || !self.allow_env.contains(*name)
+        };
+        match spec.env.keys().find(refused) {
             None => Ok(()),
             Some(name) => {
-                let message =
-                    format!("env {name:?} is not allowed: the hive's allow_env must have it");
+                let message = format!(
+                    "env {name:?} is not allowed: the hive's allow_env must have it (and PATH goes with an absolute command only)"
+                );
                 Err(HttpError::new(StatusCode::FORBIDDEN, "env_not_allowed", message))
             }
         }
@@ -117,6 +123,17 @@ mod tests {
     fn only_listed_variables_are_set() {
         assert!(allowed("rbee", json!({"HF_HOME": "/x"})));
         assert!(!allowed("rbee", json!({"LD_PRELOAD": "/x"})));
+    }
+
+    #[test]
+    fn a_bare_name_is_not_looked_up_in_a_path_that_the_caller_sets() {
+        let policy = AdminPolicy { allow_env: HashSet::from(["PATH".into()]), ..policy() };
+        let check = |command: &str| {
+            let env = json!({"PATH": "/tmp"});
+            let spec = json!({"group": "a", "instance": "b", "command": command, "env": env});
+            policy.check(&from_json(spec, "h").unwrap()).is_ok()
+        };
+        assert!(check("/usr/bin/env") && !check("env"));
     }
 
     #[test]

@@ -61,5 +61,6 @@ pub(in crate::http) fn build() -> Value {
         {"required": ["http"], "properties": {"http": {"type": "string"}, "completion": {"const": false}}},
         {"required": ["completion"], "properties": {"http": {"type": "null"}, "completion": {"const": true}}},
     ]);
+    docs::guard(&mut document, super::ACCESS);
     document
 }

@@ -1,22 +1,27 @@
 //! Admin calls for a hive, passed on to it: `/v1/hives/{id}/workers…` here is `/v1/workers…` there.
 //!
 //! Where a call goes is the operator's to say, not a heartbeat's: to the hives of the configuration, at
-//! the address given there. Only a hive on this very machine is taken as it comes.
+//! the address given there, with the token given there. Only while nobody is asked for a token, a hive on
+//! this very machine is taken as it comes.
 
 use super::QueenState;
-use crate::http::{
-    error::HttpError,
-    fallback::{allow, get, post},
-    query, small_body,
+use crate::{
+    http::{
+        error::HttpError,
+        fallback::{allow, get, post},
+        query, small_body,
+    },
+    platform::tls::Authorities,
+    settings::HiveAddress,
 };
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{Method, StatusCode, header},
     web,
 };
-use awc::Client;
+use awc::{Client, Connector};
 use serde::Deserialize;
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{cell::OnceCell, collections::HashMap, net::IpAddr, time::Duration};
 use tokio::time::Instant;
 
 /// Of the hive's answer, what is passed on beside the body.
@@ -28,15 +33,22 @@ const DRAIN_TIMEOUT_MS: u64 = 30_000;
 /// The longest that it may say, ms.
 const DRAIN_TIMEOUT_MAX_MS: u64 = 3_600_000;
 
-/// Hives that calls are passed on to, by id: where they are.
+/// Where calls are passed on to.
 #[derive(Clone, Debug, Default)]
-pub struct KnownHives(pub HashMap<String, String>);
+pub struct KnownHives {
+    /// By id.
+    pub listed: HashMap<String, HiveAddress>,
+    /// Whether one on this machine is taken without being listed.
+    pub local_too: bool,
+    /// Whom to trust as a hive with TLS; `None`: no hive has it.
+    pub authorities: Option<Authorities>,
+}
 
 /// Adds the routes, those of a hive and no other, with their methods. Called on each server thread, which
 /// has a client of its own.
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config
-        .app_data(web::Data::new(client()))
+        .app_data(web::Data::new(OnceCell::<Client>::new()))
         .service(
             web::resource("/v1/hives/{id}/workers")
                 .get(forward)
@@ -57,9 +69,15 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         .service(get("/v1/hives/{id}/workers/{group}/{instance}/logs", forward));
 }
 
-/// An answer may take as long as a worker's grace.
-fn client() -> Client {
-    Client::builder().disable_timeout().disable_redirects().finish()
+/// A client for one server thread. An answer may take as long as a worker's grace.
+fn client(authorities: Option<&Authorities>) -> Client {
+    let client = Client::builder().disable_timeout().disable_redirects();
+    match authorities {
+        None => client.finish(),
+        Some(trusted) => {
+            client.connector(Connector::new().rustls_0_23(trusted.client_config())).finish()
+        }
+    }
 }
 
 /// Of a path, what is looked at here.
@@ -70,19 +88,23 @@ struct OfHive {
 
 async fn forward(
     state: web::Data<QueenState>,
-    client: web::Data<Client>,
+    client: web::Data<OnceCell<Client>>,
     request: HttpRequest,
     path: web::Path<OfHive>,
     payload: web::Payload,
 ) -> Result<HttpResponse, HttpError> {
     let OfHive { id } = path.into_inner();
-    let hive = address_of(&state, &id)?;
+    let HiveAddress { url: hive, token } = address_of(&state, &id)?;
+    let client = client.get_or_init(|| self::client(state.known_hives.authorities.as_ref()));
     // As it came: what is encoded stays encoded.
     let raw = request.uri().path_and_query().map_or("", |path| path.as_str());
     let call = raw.strip_prefix("/v1/hives/").and_then(|raw| raw.split_once('/'));
     let call = call.map_or("workers", |(_, call)| call);
     let drain_timeout = drain_timeout(&request, call)?;
     let mut passed_on = client.request(request.method().clone(), format!("{hive}/v1/{call}"));
+    if let Some(token) = token {
+        passed_on = passed_on.bearer_auth(token.expose());
+    }
     if let Some(content_type) = request.headers().get(header::CONTENT_TYPE) {
         passed_on = passed_on.insert_header((header::CONTENT_TYPE, content_type.clone()));
     }
@@ -148,19 +170,21 @@ async fn quiet(
     })
 }
 
-fn address_of(state: &QueenState, id: &str) -> Result<String, HttpError> {
-    if let Some(url) = state.known_hives.0.get(id) {
-        return Ok(url.clone());
+fn address_of(state: &QueenState, id: &str) -> Result<HiveAddress, HttpError> {
+    let known = &state.known_hives;
+    if let Some(listed) = known.listed.get(id) {
+        return Ok(listed.clone());
     }
     let found = state.reader.hive(id, Instant::now());
     let hive = found.ok_or_else(|| HttpError::not_found(format!("no hive {id:?} is known")))?;
-    if is_loopback(&hive.info.hostname) {
+    if known.local_too && is_loopback(&hive.info.hostname) {
         let host = &hive.info.hostname;
         let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-        return Ok(format!("http://{host}:{}", hive.info.port));
+        return Ok(HiveAddress { url: format!("http://{host}:{}", hive.info.port), token: None });
     }
+    let why = if known.local_too { "it is on another machine" } else { "there are tokens" };
     let message = format!(
-        "calls are not passed on to hive {id:?}: it is on another machine and not in the queen's [[queen.hives]]"
+        "calls are not passed on to hive {id:?}: {why}, and it is not in the queen's [[queen.hives]]"
     );
     Err(HttpError::new(StatusCode::FORBIDDEN, "hive_not_listed", message))
 }

@@ -5,7 +5,7 @@ use super::{heartbeat, metrics, schedule, stream};
 use crate::{
     contract,
     http::{
-        dashboard,
+        auth, dashboard,
         docs::{self, operations, retry_after},
         hive,
     },
@@ -31,6 +31,8 @@ use utoipa::OpenApi;
         (name = "hive calls", description = "A hive's own calls, passed on to it"),
         (name = "heartbeats", description = "How the queen comes to know"),
         (name = "machine", description = "The queen itself"),
+        (name = "login", description = "For browsers"),
+        (name = "dashboard", description = "A page, and its files"),
         (name = "documents", description = "What you are reading"),
     ),
     paths(
@@ -49,6 +51,9 @@ use utoipa::OpenApi;
         metrics::get,
         dashboard::page,
         dashboard::file,
+        auth::login::session,
+        auth::login::login,
+        auth::login::logout,
         docs::openapi,
         docs::page,
         docs::script,
@@ -76,6 +81,7 @@ fn build() -> Value {
     let mut document = docs::finish(Api::openapi());
     hive_calls(&mut document);
     gateway(&mut document);
+    docs::guard(&mut document, super::ACCESS);
     // An empty one says nothing, and is fine.
     for (path, method) in [("/v1/schedule", "post"), ("/v1/reservations/{id}", "put")] {
         document["paths"][path][method]["requestBody"]["required"] = json!(false);

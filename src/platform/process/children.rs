@@ -30,8 +30,17 @@ pub fn adopt_orphans() -> io::Result<()> {
     Ok(prctl::set_child_subreaper(true)?)
 }
 
-/// Starts a child that its starter waits for. Nobody else reaps it before [`forget`].
+/// What our own settings in the environment begin with. They may hold tokens.
+const OWN_VARIABLES: &str = "RBEE_";
+
+/// Starts a child that its starter waits for. Nobody else reaps it before [`forget`]. Our own settings
+/// are not in its environment.
 pub(super) fn spawn_owned(command: &mut Command) -> io::Result<Child> {
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(OWN_VARIABLES.as_bytes()) {
+            command.env_remove(name);
+        }
+    }
     let mut owned = owned();
     let child = command.spawn()?;
     owned.insert(child.id());

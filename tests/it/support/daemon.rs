@@ -90,6 +90,11 @@ impl Daemon {
         self.log.lines().iter().filter(|line| line.contains(text)).count()
     }
 
+    /// All that it has printed so far.
+    pub(crate) fn log_text(&self) -> String {
+        self.log.lines().join("\n")
+    }
+
     /// The daemon's own PID.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()

@@ -2,10 +2,11 @@
 
 use super::secs;
 use awc::{
-    Client,
+    Client, Connector,
     http::{Method, StatusCode},
 };
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// Bodies above this are no answer that a test asked for, bytes.
 const BODY_LIMIT: usize = 64 * 1024 * 1024;
@@ -15,6 +16,7 @@ const BODY_LIMIT: usize = 64 * 1024 * 1024;
 pub(crate) struct Api {
     base: String,
     client: Client,
+    token: Option<String>,
 }
 
 /// An answer, read to its end.
@@ -29,7 +31,19 @@ pub(crate) struct Answer {
 impl Api {
     /// `base` without a slash at its end.
     pub(crate) fn new(base: String) -> Self {
-        Self { base, client: Client::builder().timeout(secs(20)).finish() }
+        Self { base, client: Client::builder().timeout(secs(20)).finish(), token: None }
+    }
+
+    /// The same, showing this token.
+    pub(crate) fn with_token(&self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..self.clone() }
+    }
+
+    /// The same under TLS, trusting as `config` does.
+    pub(crate) fn secure(&self, config: Arc<rustls::ClientConfig>) -> Self {
+        let connector = Connector::new().rustls_0_23(config);
+        let client = Client::builder().timeout(secs(20)).connector(connector).finish();
+        Self { base: self.base.replacen("http://", "https://", 1), client, ..self.clone() }
     }
 
     /// Where it is.
@@ -39,7 +53,7 @@ impl Api {
 
     /// Its address as a configuration's `bind` has it.
     pub(crate) fn address(&self) -> &str {
-        self.base.trim_start_matches("http://")
+        self.base.trim_start_matches("http://").trim_start_matches("https://")
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -87,6 +101,10 @@ impl Api {
     ) -> Result<Answer, String> {
         // A connection for each request: none that the other side has closed meanwhile.
         let request = self.client.request(method, format!("{}{path}", self.base)).force_close();
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
         let sent = match body {
             Some(body) => request.content_type("application/json").send_body(body).await,
             None => request.send().await,

@@ -7,7 +7,9 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::{
     cell::{Cell, RefCell},
+    io::Write as _,
     net::TcpListener,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     rc::Rc,
@@ -54,6 +56,16 @@ impl Site {
     /// A file's path in the test's own directory.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// Writes what only its owner may read, and says where.
+    pub(crate) fn secret(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.path(name);
+        let mut options = std::fs::OpenOptions::new();
+        let options = options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&path).expect("the secret's file");
+        file.write_all(content.as_bytes()).expect("the secret is written");
+        path
     }
 
     /// Daemons that are started from now on have this variable.

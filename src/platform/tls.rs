@@ -1,0 +1,215 @@
+//! TLS: certificates from files, a server's configuration whose certificate can be changed while it
+//! runs, and a client's that trusts one bundle of authorities.
+//!
+//! Invariant: an [`Identity`] is a chain and the key that fits it; nothing else is ever served. Versions
+//! below 1.2 are not spoken.
+
+use super::secret_file::{self, Access, PEM_MAX, SecretFileError};
+use arc_swap::ArcSwap;
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig,
+    crypto::{CryptoProvider, ring},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use thiserror::Error;
+
+/// Why there is no TLS.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// A file is not taken.
+    #[error(transparent)]
+    File(#[from] SecretFileError),
+    /// It holds no certificate.
+    #[error("{path} holds no certificate in PEM", path = .0.display())]
+    NoCertificate(PathBuf),
+    /// It holds no private key.
+    #[error("{path} holds no private key in PEM", path = .0.display())]
+    NoKey(PathBuf),
+    /// Certificate and key are not a pair, or of a kind that is not supported.
+    #[error("{cert} and {key} cannot be used: {reason}", cert = .cert.display(), key = .key.display())]
+    Unusable {
+        /// The certificate's file.
+        cert: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// What the library says; nothing of a key.
+        reason: rustls::Error,
+    },
+    /// A certificate of a bundle is not one.
+    #[error("{path} holds a certificate that cannot be used: {reason}", path = .path.display())]
+    BadAuthority {
+        /// The bundle.
+        path: PathBuf,
+        /// Why.
+        reason: rustls::Error,
+    },
+}
+
+/// A server's certificate chain and its key.
+#[derive(Clone)]
+pub struct Identity(Arc<CertifiedKey>);
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Identity")
+    }
+}
+
+impl Identity {
+    /// Reads both files, and sees whether they fit.
+    pub fn read(cert: &Path, key: &Path) -> Result<Self, TlsError> {
+        let chain = certificates(cert)?;
+        let pem = secret_file::read(key, Access::OwnerAndGroup, PEM_MAX)?;
+        let der =
+            PrivateKeyDer::from_pem_slice(&pem).map_err(|_| TlsError::NoKey(key.to_path_buf()))?;
+        let certified = CertifiedKey::from_der(chain, der, &provider()).map_err(|reason| {
+            TlsError::Unusable { cert: cert.to_path_buf(), key: key.to_path_buf(), reason }
+        })?;
+        Ok(Self(Arc::new(certified)))
+    }
+}
+
+/// What a server shows. A change counts for connections from then on; those that are there go on.
+#[derive(Debug)]
+pub struct CurrentIdentity(ArcSwap<CertifiedKey>);
+
+impl CurrentIdentity {
+    /// To begin with.
+    pub fn new(identity: Identity) -> Arc<Self> {
+        Arc::new(Self(ArcSwap::new(identity.0)))
+    }
+
+    /// From now on.
+    pub fn change(&self, identity: Identity) {
+        self.0.store(identity.0);
+    }
+
+    /// For a server.
+    pub fn server_config(self: &Arc<Self>) -> Result<ServerConfig, rustls::Error> {
+        let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(self) as _;
+        Ok(ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(resolver))
+    }
+}
+
+impl ResolvesServerCert for CurrentIdentity {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+}
+
+/// Whom a client trusts: the authorities of one file, and nobody else.
+#[derive(Clone)]
+pub struct Authorities(Arc<ClientConfig>);
+
+impl fmt::Debug for Authorities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Authorities")
+    }
+}
+
+impl Authorities {
+    /// Reads a bundle of certificates.
+    pub fn read(path: &Path) -> Result<Self, TlsError> {
+        let bad = |reason| TlsError::BadAuthority { path: path.to_path_buf(), reason };
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(path)? {
+            roots.add(certificate).map_err(bad)?;
+        }
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(bad)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self(Arc::new(config)))
+    }
+
+    /// For a client.
+    pub fn client_config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.0)
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let none = || TlsError::NoCertificate(path.to_path_buf());
+    let pem = secret_file::read(path, Access::Anyone, PEM_MAX)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    found.ok().filter(|found| !found.is_empty()).ok_or_else(none)
+}
+
+/// ring: it builds in seconds with a C compiler alone.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
+    use super::*;
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    struct Pair {
+        dir: tempfile::TempDir,
+    }
+
+    impl Pair {
+        fn new() -> Self {
+            let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+            let pair = Self { dir: tempfile::tempdir().unwrap() };
+            fs::write(pair.cert(), made.cert.pem()).unwrap();
+            fs::write(pair.key(), made.signing_key.serialize_pem()).unwrap();
+            fs::set_permissions(pair.key(), fs::Permissions::from_mode(0o600)).unwrap();
+            pair
+        }
+
+        fn cert(&self) -> PathBuf {
+            self.dir.path().join("cert.pem")
+        }
+
+        fn key(&self) -> PathBuf {
+            self.dir.path().join("key.pem")
+        }
+    }
+
+    #[test]
+    fn a_pair_is_taken_and_two_halves_of_two_pairs_are_not() {
+        let (one, other) = (Pair::new(), Pair::new());
+        let identity = Identity::read(&one.cert(), &one.key()).unwrap();
+        assert!(CurrentIdentity::new(identity).server_config().is_ok());
+        let mixed = Identity::read(&one.cert(), &other.key());
+        assert!(matches!(mixed, Err(TlsError::Unusable { .. })), "{mixed:?}");
+        let swapped = Identity::read(&one.key(), &one.cert());
+        assert!(swapped.is_err());
+        assert!(Authorities::read(&one.cert()).is_ok());
+        assert!(matches!(Authorities::read(&one.key()), Err(TlsError::NoCertificate(_))));
+    }
+
+    #[test]
+    fn a_key_that_everybody_can_read_is_refused() {
+        let pair = Pair::new();
+        fs::set_permissions(pair.key(), fs::Permissions::from_mode(0o644)).unwrap();
+        let refused = Identity::read(&pair.cert(), &pair.key());
+        assert!(matches!(refused, Err(TlsError::File(SecretFileError::Exposed { .. }))));
+    }
+
+    #[test]
+    fn rubbish_between_the_lines_is_refused() {
+        let pair = Pair::new();
+        for content in
+            ["", "nonsense", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"]
+        {
+            fs::write(pair.cert(), content).unwrap();
+            assert!(Identity::read(&pair.cert(), &pair.key()).is_err(), "{content}");
+            assert!(Authorities::read(&pair.cert()).is_err(), "{content}");
+        }
+    }
+}
