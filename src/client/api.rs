@@ -174,8 +174,9 @@ impl Api {
 
 /// Without a slash at its end; a bare `host:port` is http.
 fn base_of(url: &str) -> Result<String, Failure> {
-    let url = url.trim().trim_end_matches('/');
+    let url = url.trim();
     let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+    let full = full.trim_end_matches('/').to_owned();
     let uri: Option<Uri> = full.parse().ok();
     let usage = |what: &str| Failure::Usage(format!("--url {url:?} {what}"));
     match uri.as_ref().and_then(|uri| uri.scheme_str().zip(uri.host())) {

@@ -93,7 +93,10 @@ fn hive_row(hive: &Hive) -> Vec<Cell> {
         "degraded" => Tone::Warn,
         _ => Tone::Bad,
     };
-    let ram = format!("{}/{}", or_none(node.ram_used_mb, mb), or_none(node.ram_total_mb, mb));
+    // A program that heartbeats by itself may say nothing of its machine.
+    let ram = or_none(node.ram_total_mb.filter(|total| *total > 0), |total| {
+        format!("{}/{}", or_none(node.ram_used_mb, mb), mb(total))
+    });
     let cpu = match node.cpu_count.filter(|count| *count > 0) {
         Some(count) => or_none(node.cpu_pct, |cpu| percent(cpu / count as f64)),
         None => NONE.into(),

@@ -128,10 +128,7 @@ pub fn widths(columns: &[Column], rows: &[Vec<Cell>], most: usize) -> Vec<Option
         cells.max().unwrap_or(0).max(column.title.width())
     };
     let mut widths: Vec<_> = columns.iter().enumerate().map(|(i, c)| Some(natural(i, c))).collect();
-    let excess = |widths: &[Option<usize>]| total(widths).saturating_sub(most);
-    while let by @ 1.. = excess(&widths)
-        && shrink(columns, &mut widths, by)
-    {}
+    while total(&widths) > most && shrink(columns, &mut widths) {}
     widths
 }
 
@@ -140,17 +137,14 @@ fn total(widths: &[Option<usize>]) -> usize {
     shown.iter().sum::<usize>() + GAP * shown.len().saturating_sub(1)
 }
 
-/// Makes it narrower by `excess` at most, or by a column; `false` when nothing more can be done.
-fn shrink(columns: &[Column], widths: &mut [Option<usize>], excess: usize) -> bool {
-    let spare = |index: usize, width: Option<usize>| {
-        let least = columns[index].least;
-        width.filter(|_| least > 0).map_or(0, |width| width.saturating_sub(least))
+/// Makes it narrower by one, or by a column; `false` when nothing more can be done.
+fn shrink(columns: &[Column], widths: &mut [Option<usize>]) -> bool {
+    let can = |i: &usize| {
+        let least = columns[*i].least;
+        least > 0 && widths[*i].is_some_and(|width| width > least)
     };
-    let widest =
-        (0..columns.len()).filter(|i| spare(*i, widths[*i]) > 0).max_by_key(|i| widths[*i]);
-    if let Some(index) = widest {
-        let by = spare(index, widths[index]).min(excess);
-        widths[index] = widths[index].map(|width| width - by);
+    if let Some(widest) = (0..columns.len()).filter(can).max_by_key(|i| widths[*i]) {
+        widths[widest] = widths[widest].map(|width| width - 1);
         return true;
     }
     let least = (1..columns.len())
@@ -225,7 +219,7 @@ mod tests {
         assert_eq!(whole[1], "a/b               5%  m");
         assert_eq!(whole[2], "hive/group/one  105%  模型模型");
         let narrow = lines(&COLUMNS, &rows, Some(20), false);
-        assert_eq!(narrow[2], "hive/g…  105%  模型…");
+        assert_eq!(narrow[2], "hive/…  105%  模型…");
         let tiny = lines(&COLUMNS, &rows, Some(12), false);
         assert_eq!(tiny[2], "hive/…  105%");
     }

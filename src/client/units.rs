@@ -39,6 +39,8 @@ pub fn millis(ms: u64) -> String {
 
 /// `45%`, and `0.3%` where a whole number would say nothing.
 pub fn percent(value: f64) -> String {
+    // A sum of nothing is -0.
+    let value = value + 0.0;
     if value > 0.0 && value < 9.95 { format!("{value:.1}%") } else { format!("{value:.0}%") }
 }
 

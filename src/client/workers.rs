@@ -234,6 +234,8 @@ pub fn gpu_cells(worker: &Worker, source: Option<&str>) -> (String, String) {
     match source {
         Some("unknown") => ("?".into(), "?".into()),
         Some("none") => (NONE.into(), NONE.into()),
+        // A hive does not say: what has no GPU memory to speak of has no GPU.
+        None if worker.total_vram_mb.is_none() => (NONE.into(), NONE.into()),
         _ => {
             let used = or_none(worker.vram_mb, mb);
             let vram = match worker.total_vram_mb {

@@ -11,6 +11,10 @@
 
 mod support;
 
+mod cli;
+mod cli_doctor;
+mod cli_errors;
+mod cli_top;
 mod echo_worker;
 mod engine_load;
 mod figures;
