@@ -1,6 +1,6 @@
 //! `rbee top`: every worker, live, in a terminal.
 //!
-//! What is on the screen follows from [`state`] alone, a pure (state, event) → state; this file owns
+//! What is on the screen follows from `state` alone, a pure (state, event) → state; this file owns
 //! the terminal, the tasks that listen, and the clock. Memory is bounded: a row for each worker that
 //! the queen knows, the last lines of one log, and short queues between the tasks.
 
