@@ -64,7 +64,7 @@ pub async fn run(args: &TopArgs) -> Result<(), Failure> {
     let screen = Screen::enter().map_err(|error| terminal::failed(&error))?;
     let (events, incoming) = mpsc::channel(QUEUE);
     let keys = terminal::keys();
-    let feed = actix::spawn(feed::run(api.clone(), events.clone()));
+    let mut feed = actix::spawn(feed::run(api.clone(), events.clone()));
     let colours = crate::client::Output::detect().colours;
     let mut top = Top {
         state: State::new(api.url(), &args.filter),
@@ -75,7 +75,7 @@ pub async fn run(args: &TopArgs) -> Result<(), Failure> {
         log: None,
         drawn: Instant::now(),
     };
-    let ended = top.go_on(incoming, keys, &mut ends).await;
+    let ended = top.go_on(incoming, keys, &mut feed, &mut ends).await;
     feed.abort();
     top.unfollow();
     ended
@@ -96,6 +96,7 @@ impl Top {
         &mut self,
         mut incoming: mpsc::Receiver<Event>,
         mut keys: mpsc::Receiver<Event>,
+        feed: &mut JoinHandle<()>,
         ends: &mut Ends,
     ) -> Result<(), Failure> {
         let mut redraw_in = Duration::ZERO;
@@ -112,6 +113,9 @@ impl Top {
                     }
                     None => return Err(Failure::Refused("the terminal is gone".into())),
                 },
+                _ = &mut *feed => {
+                    return Err(Failure::Refused("what listens to the stream has ended".into()));
+                }
                 () = tokio::time::sleep(redraw_in.saturating_sub(self.drawn.elapsed())) => {
                     self.draw()?;
                     redraw_in = REDRAW_EVERY;

@@ -11,6 +11,9 @@ use std::time::Duration;
 /// What a hive may take beyond a worker's grace, or a queen beyond a drain's time.
 const MARGIN: Duration = Duration::from_secs(30);
 
+/// What a drain waits where it is not told, and more than a worker's usual grace, ms.
+const WAIT_MS: u64 = 30_000;
+
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -125,7 +128,8 @@ async fn one(
         }
         _ => (Method::POST, String::new()),
     };
-    let timeout = api.timeout.max(Duration::from_millis(wait_ms.unwrap_or(0)) + MARGIN);
+    let wait = Duration::from_millis(wait_ms.unwrap_or(WAIT_MS));
+    let timeout = api.timeout.max(wait + MARGIN);
     let answer = api.call(method, &(path + &query), None, timeout).await;
     match answer {
         Ok(text) => Ok((name, text)),
