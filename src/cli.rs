@@ -1,17 +1,27 @@
-//! The command line. Exit status: 0 done, 64 bad command line, 78 bad configuration, 1 anything else.
+//! The command line: what there is, and the exit status of each.
+//!
+//! Exit status: 0 done, 1 not done, 64 bad command line, 66 no such worker, hive or file, 69 nobody
+//! answers, 77 no token or not the right one, 78 bad configuration.
+
+mod daemon;
 
 use crate::{
+    client::{
+        Failure, Output,
+        admin::{self, Action, AdminArgs, DrainArgs, StopArgs},
+        explain::{self, ExplainArgs},
+        logs::{self, LogsArgs},
+        spawn::{self, SpawnArgs},
+        status::{self, StatusArgs},
+        workers::{self, WorkersArgs},
+    },
+    doctor::{self, DoctorArgs},
     echo_worker::{self, EchoArgs},
-    settings::{self, SettingsError},
-    startup,
+    top::{self, TopArgs},
 };
-use clap::{Parser, Subcommand, error::ErrorKind};
-use std::{
-    io::IsTerminal,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
-use tracing_subscriber::EnvFilter;
+use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
+use clap_complete::Shell;
+use std::{path::PathBuf, process::ExitCode};
 
 /// `EX_USAGE` of sysexits.h.
 const BAD_COMMAND_LINE: u8 = 64;
@@ -22,14 +32,28 @@ const BAD_CONFIGURATION: u8 = 78;
 /// Spawns, watches and routes to your LLM and image workers, without their cooperation.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+#[command(subcommand_help_heading = "Client commands", disable_help_subcommand = true)]
 #[command(after_help = "\
-Try it: rbee --config config/local.toml, then open another terminal and
-  curl http://127.0.0.1:7833/v1/workers
-  curl -N http://127.0.0.1:7833/v1/heartbeats/stream
+Run it:
+  rbee --config config/local.toml      try it: queen, hive and echo workers on loopback
+  rbee --config config/hive.toml       a hive; the file lists every key with its default
+  rbee --config config/queen.toml      a queen; likewise
+  RBEE__HIVE__QUEEN_URL=… overrides a key of the file, RUST_LOG sets what is logged
 
-Environment: RBEE__SECTION__KEY overrides a key of the file, such as
-  RBEE__HIVE__QUEEN_URL=http://10.0.0.1:7833
-RUST_LOG sets what is logged (error, warn, info, debug, trace; default info).")]
+Ask it (the local queen, unless --url or RBEE_URL names another):
+  rbee status                          is it up, and what needs a look
+  rbee workers --model llama --idle    who could take a request now
+  rbee explain --model llama           who would, and why the others would not
+  rbee spawn llm/8080 -- llama-server --model m.gguf --port 8080
+  rbee logs -f llm/8080                what it writes; Ctrl-C ends
+  rbee top                             all of it, live
+  rbee doctor --config config/hive.toml
+
+Workers are named hive/group/instance, or group/instance where that names one. Where tokens are
+asked for, give one with --token-file FILE (mode 0600) or in RBEE_TOKEN.
+
+Exit status: 0 done, 1 not done, 64 bad command line, 66 no such worker, hive or file,
+69 nobody answers, 77 no token or not the right one, 78 bad configuration.")]
 struct Cli {
     /// Run every role that FILE has a section for: [hive], [queen] or both
     #[arg(long, value_name = "FILE")]
@@ -49,6 +73,33 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Is it up, who belongs to it, and what needs a look
+    Status(StatusArgs),
+    /// Who is there; with a name, one of them in full
+    Workers(WorkersArgs),
+    /// Start a worker; it runs when this returns
+    Spawn(SpawnArgs),
+    /// End workers and all that they started
+    Stop(StopArgs),
+    /// End workers and start them anew; also those that failed
+    Restart(AdminArgs),
+    /// Give workers no new requests, and wait for what they are at
+    Drain(DrainArgs),
+    /// Give drained workers requests again
+    Resume(AdminArgs),
+    /// What a worker wrote; -f goes on
+    Logs(LogsArgs),
+    /// Who would take a request now, and why the others would not
+    Explain(ExplainArgs),
+    /// All workers, live
+    Top(TopArgs),
+    /// Walk the whole chain, say what is wrong and what to do
+    Doctor(DoctorArgs),
+    /// Print completions: eval "$(rbee completions bash)"
+    Completions {
+        /// Whose
+        shell: Shell,
+    },
     /// A small stand-in for an inference server, for trying things without a model
     EchoWorker(EchoArgs),
 }
@@ -56,8 +107,8 @@ enum Command {
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
     match Cli::try_parse() {
-        Ok(Cli { command: Some(Command::EchoWorker(arguments)), .. }) => echo(arguments),
-        Ok(Cli { config: Some(path), check, insecure, .. }) => daemon(&path, check, insecure),
+        Ok(Cli { command: Some(command), .. }) => run(command),
+        Ok(Cli { config: Some(path), check, insecure, .. }) => daemon::run(&path, check, insecure),
         Ok(_) => ExitCode::from(BAD_COMMAND_LINE),
         Err(error) => {
             let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
@@ -67,69 +118,42 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn echo(arguments: EchoArgs) -> ExitCode {
-    match actix::System::new().block_on(echo_worker::run(arguments)) {
+fn run(command: Command) -> ExitCode {
+    let done = actix::System::new().block_on(async {
+        let output = Output::detect();
+        match command {
+            Command::Status(args) => status::run(&args, output).await,
+            Command::Workers(args) => workers::run(&args, output).await,
+            Command::Spawn(args) => spawn::run(&args, output).await,
+            Command::Stop(StopArgs { admin: args, grace_ms }) => {
+                admin::run(Action::Stop, &args, grace_ms, output).await
+            }
+            Command::Restart(args) => admin::run(Action::Restart, &args, None, output).await,
+            Command::Drain(DrainArgs { admin: args, drain_timeout_ms }) => {
+                admin::run(Action::Drain, &args, drain_timeout_ms, output).await
+            }
+            Command::Resume(args) => admin::run(Action::Resume, &args, None, output).await,
+            Command::Logs(args) => logs::run(&args, output).await,
+            Command::Explain(args) => explain::run(&args, output).await,
+            Command::Top(args) => top::run(&args).await,
+            Command::Doctor(args) => doctor::run(&args, daemon::environment(), output).await,
+            Command::Completions { shell } => completions(shell, output),
+            Command::EchoWorker(args) => {
+                echo_worker::run(args).await.map_err(|error| Failure::Refused(error.to_string()))
+            }
+        }
+    });
+    match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("rbee echo-worker: {error}");
-            ExitCode::FAILURE
+        Err(failure) => {
+            eprintln!("rbee: {failure}");
+            ExitCode::from(failure.status())
         }
     }
 }
 
-fn daemon(path: &Path, check: bool, insecure: bool) -> ExitCode {
-    let environment = || {
-        std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-    };
-    let settings = match settings::load(path, environment(), insecure) {
-        Ok(settings) => settings,
-        Err(error) => {
-            report(&error);
-            return ExitCode::from(BAD_CONFIGURATION);
-        }
-    };
-    if check {
-        println!("{} is good", path.display());
-        return ExitCode::SUCCESS;
-    }
-    start_logging();
-    let reload = {
-        let path = path.to_path_buf();
-        move || settings::load(&path, environment(), insecure)
-    };
-    match startup::run(settings, reload) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(error = startup::chain(&error), "rbee cannot go on");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn report(error: &SettingsError) {
-    eprintln!("rbee: {}", startup::chain(error));
-}
-
-/// Events with fields on standard error; colours only for a terminal. What clients and workers do wrong on
-/// a connection is told where it is known whose it is: the HTTP library calls each an error.
-fn start_logging() {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,actix_server=warn,actix_http=off"));
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colours)
-        .init();
-    std::panic::set_hook(Box::new(|panic| {
-        // Without a backtrace: taking one stalls the actors beside the one that panicked.
-        let place = panic.location().map(ToString::to_string);
-        let payload = panic.payload();
-        let message = payload
-            .downcast_ref::<&str>()
-            .copied()
-            .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-        tracing::error!(place, message, "panic");
-    }));
+fn completions(shell: Shell, output: Output) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "rbee", &mut script);
+    output.bytes(&script).map(|_| ())
 }

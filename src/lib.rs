@@ -8,15 +8,19 @@
 //!
 //! ```text
 //! main → cli, startup → http → actors → platform
+//!        cli → client ← top, doctor     (HTTP to a queen or a hive, and what is shown of it)
 //!                  contract ← http, actors        (serde, utoipa's schemas and std, nothing else)
 //!                  settings ← cli, startup, http  (actors get plain values, never settings)
 //! ```
 
 pub mod actors;
 pub mod cli;
+pub mod client;
 pub mod contract;
+pub mod doctor;
 pub mod echo_worker;
 pub mod http;
 pub mod platform;
 pub mod settings;
 pub mod startup;
+pub mod top;

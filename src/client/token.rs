@@ -1,0 +1,75 @@
+//! The caller's token: from a file that only its owner can read, or from the environment. It is never
+//! printed.
+
+use super::Failure;
+use std::{fs::File, io::Read, os::unix::fs::MetadataExt, path::Path};
+
+/// Longer than any token, bytes.
+const TOKEN_MAX: u64 = 4096;
+
+/// The variable that holds a token, for where there is no file.
+const VARIABLE: &str = "RBEE_TOKEN";
+
+/// The file's token, else the environment's, else none.
+pub(super) fn find(file: Option<&Path>) -> Result<Option<String>, Failure> {
+    match file {
+        Some(path) => read(path).map(Some),
+        None => match std::env::var(VARIABLE) {
+            Ok(text) if !text.trim().is_empty() => checked(text.trim(), VARIABLE).map(Some),
+            _ => Ok(None),
+        },
+    }
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    let shown = path.display();
+    let failed = |error: std::io::Error| {
+        Failure::NotFound(format!("cannot read the token file {shown}: {error}"))
+    };
+    let file = File::open(path).map_err(failed)?;
+    let meta = file.metadata().map_err(failed)?;
+    if !meta.is_file() {
+        return Err(Failure::Usage(format!("the token file {shown} is no regular file")));
+    }
+    if meta.mode() & 0o077 != 0 {
+        return Err(Failure::Denied(format!(
+            "others can read the token file {shown} (mode {:04o}): chmod 600 {shown}",
+            meta.mode() & 0o7777
+        )));
+    }
+    let mut text = String::new();
+    file.take(TOKEN_MAX).read_to_string(&mut text).map_err(failed)?;
+    checked(text.trim(), &format!("the token file {shown}"))
+}
+
+/// What can stand in a header.
+fn checked(text: &str, origin: &str) -> Result<String, Failure> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let message = format!("{origin} must hold one token: printable ASCII without blanks");
+        return Err(Failure::Usage(message));
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
+    use super::*;
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    #[test]
+    fn only_a_file_that_others_cannot_read_is_taken() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "secret-1\n").unwrap();
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644)).unwrap();
+        let refused = read(file.path()).unwrap_err();
+        assert!(matches!(&refused, Failure::Denied(why) if why.contains("chmod 600")));
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(read(file.path()).unwrap(), "secret-1");
+        for text in ["", " \n", "two words", "b\u{e9}e"] {
+            fs::write(file.path(), text).unwrap();
+            let error = read(file.path()).unwrap_err();
+            assert!(matches!(error, Failure::Usage(_)), "{text:?}");
+        }
+    }
+}
