@@ -86,6 +86,10 @@ make_root() {
   as_root cp "$(command -v busybox)" "$root/usr/local/bin/busybox"
   as_root install -m 755 tests/vm/guest/{bare,run} "$root/vm/"
   as_root install -m 644 config/systemd/*.{service,slice} tests/vm/guest/vm-test.service "$root/etc/systemd/system/"
+  # The checkout that is tested may be below /tmp: that is not emptied when systemd starts.
+  as_root mkdir -p "$root/etc/tmpfiles.d" "$root/tmp"
+  as_root chmod 1777 "$root/tmp"
+  echo 'd /tmp 1777 root root -' | as_root tee "$root/etc/tmpfiles.d/tmp.conf" >/dev/null
   as_root mkdir -p "$root/etc/systemd/user"
   as_root install -m 644 config/systemd/user/*.service config/systemd/rbee.slice "$root/etc/systemd/user/"
   as_root install -m 644 config/hive.toml "$root/etc/rbee/"
