@@ -2,10 +2,8 @@
 //! printed.
 
 use super::Failure;
-use std::{fs::File, io::Read, os::unix::fs::MetadataExt, path::Path};
-
-/// Longer than any token, bytes.
-const TOKEN_MAX: u64 = 4096;
+use crate::platform::secret_file::{self, SecretFileError};
+use std::path::Path;
 
 /// The variable that holds a token, for where there is no file.
 const VARIABLE: &str = "RBEE_TOKEN";
@@ -21,25 +19,24 @@ pub(super) fn find(file: Option<&Path>) -> Result<Option<String>, Failure> {
     }
 }
 
+/// As the daemon reads its own: whatever stands in the file's place neither hangs nor fills the memory.
 fn read(path: &Path) -> Result<String, Failure> {
     let shown = path.display();
-    let failed = |error: std::io::Error| {
-        Failure::NotFound(format!("cannot read the token file {shown}: {error}"))
-    };
-    let file = File::open(path).map_err(failed)?;
-    let meta = file.metadata().map_err(failed)?;
-    if !meta.is_file() {
-        return Err(Failure::Usage(format!("the token file {shown} is no regular file")));
-    }
-    if meta.mode() & 0o077 != 0 {
-        return Err(Failure::Denied(format!(
-            "others can read the token file {shown} (mode {:04o}): chmod 600 {shown}",
-            meta.mode() & 0o7777
-        )));
-    }
-    let mut text = String::new();
-    file.take(TOKEN_MAX).read_to_string(&mut text).map_err(failed)?;
-    checked(text.trim(), &format!("the token file {shown}"))
+    let token = secret_file::read_token(path).map_err(|error| match &error {
+        SecretFileError::Read { source, .. } => {
+            Failure::NotFound(format!("cannot read the token file {shown}: {source}"))
+        }
+        SecretFileError::Exposed { mode, .. } => Failure::Denied(format!(
+            "others can read the token file {shown} (mode {mode:04o}): chmod 600 {shown}"
+        )),
+        SecretFileError::NotAFile(_) => {
+            Failure::Usage(format!("the token file {shown} is no regular file"))
+        }
+        SecretFileError::TooLarge { .. } | SecretFileError::NoToken { .. } => {
+            Failure::Usage(format!("the token file {error}"))
+        }
+    })?;
+    Ok(token.expose().to_owned())
 }
 
 /// What can stand in a header.
