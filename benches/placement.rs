@@ -11,7 +11,7 @@
 
 use rbee::{
     actors::{
-        fleet::{FoundWorker, FreshnessLimits, HiveRecord, WorkerFilter},
+        fleet::{FoundWorker, FreshnessLimits, HiveRecord, WorkerFilter, write_with_workers},
         placement::{Admission, InferenceAsk, Placement, PlacementConfig},
     },
     contract::{Freshness, HiveHeartbeat, ScheduleRequest, WorkerList, WorkerState},
@@ -61,8 +61,7 @@ fn heartbeat(hive: usize, turn: usize) -> Arc<HiveRecord> {
         "node": {"gpus": gpus, "gpu_source": "nvml"}, "workers": workers,
     }))
     .unwrap();
-    let id = heartbeat.hive.id.as_str().into();
-    Arc::new(HiveRecord::new(id, heartbeat, tokio::time::Instant::now()).0)
+    Arc::new(HiveRecord::new(heartbeat, tokio::time::Instant::now()).0)
 }
 
 /// Times each call, and prints the percentiles. Returns whether the goal is met.
@@ -123,11 +122,12 @@ fn measure_all(placement: &Placement) -> bool {
     met &= measure("the same, as the JSON that is answered", |i| {
         let filter = WorkerFilter { model: Some(model(i)), ..WorkerFilter::default() };
         let found = placement.select(&filter).into_iter();
-        let found: Vec<_> =
+        let mut found: Vec<_> =
             found.filter_map(|(hive, at)| FoundWorker::at(hive, at, Freshness::Healthy)).collect();
-        let workers = found.iter().filter_map(FoundWorker::view).collect();
+        FoundWorker::sort(&mut found);
         let mut out = Vec::with_capacity(found.len() * 1024);
-        serde_json::to_writer(&mut out, &WorkerList { workers }).unwrap();
+        let texts = found.iter().filter_map(FoundWorker::text);
+        write_with_workers(&mut out, &WorkerList { workers: Vec::new() }, texts).unwrap();
         black_box(out.len());
     });
     met &= measure("workers of a model, ready, with memory", |i| {

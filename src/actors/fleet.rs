@@ -8,8 +8,10 @@ mod found;
 mod freshness;
 mod query;
 mod record;
+mod text;
 
 pub use found::FoundWorker;
 pub use freshness::{FreshnessLimits, freshness, takes_work_for};
 pub use query::{WorkerFilter, serves};
 pub use record::HiveRecord;
+pub use text::{WorkerText, write_with_workers};

@@ -16,11 +16,11 @@ pub use reader::RegistryReader;
 pub use table::{HIVES_LIMIT, Outcome, WORKERS_LIMIT};
 
 use super::{
-    fleet::FreshnessLimits,
+    fleet::{FreshnessLimits, HiveRecord},
     placement::Placement,
     sse_broadcaster::{SseBroadcaster, StreamEvent, StreamStats},
 };
-use crate::contract::HiveHeartbeat;
+use crate::contract::LifecycleEvent;
 use actix::prelude::*;
 use std::{sync::Arc, time::Duration};
 use table::Table;
@@ -58,8 +58,10 @@ impl Default for RegistryConfig {
 /// Stores a heartbeat. The answer comes when it is stored and on its way to the stream.
 #[derive(Debug)]
 pub struct StoreHeartbeat {
-    /// Already judged to be well formed.
-    pub heartbeat: HiveHeartbeat,
+    /// What the hive told, already judged to be well formed.
+    pub record: HiveRecord,
+    /// What happened to its workers.
+    pub events: Vec<LifecycleEvent>,
     /// Given back once the heartbeat has been dealt with.
     pub load: Load,
 }
@@ -134,7 +136,7 @@ impl Handler<StoreHeartbeat> for RegistryActor {
         if self.stats.is_behind() {
             return Err(StreamBehind);
         }
-        let (outcome, events) = self.table.store(message.heartbeat, Instant::now());
+        let (outcome, events) = self.table.store((message.record, message.events), Instant::now());
         self.publish(events);
         Ok(outcome)
     }

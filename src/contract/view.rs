@@ -17,6 +17,17 @@ pub enum Freshness {
     Down,
 }
 
+impl Freshness {
+    /// As it is written on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+        }
+    }
+}
+
 /// An element of `GET /v1/hives`.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct HiveView {

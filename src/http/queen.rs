@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     actors::{
-        fleet::FoundWorker,
+        fleet::{FoundWorker, write_with_workers},
         placement::{Placement, PlacementActor},
         registry::{Intake, RegistryActor, RegistryConfig, RegistryReader},
         sse_broadcaster::{CloseStreams, SseBroadcaster, StreamStats},
@@ -233,9 +233,9 @@ async fn hive(state: State, path: web::Path<String>) -> Answer<HiveView> {
 async fn workers(state: State, request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let filter = params::worker_filter(request.query_string())?;
     let found = state.reader.workers(&filter, Instant::now());
-    let workers = found.iter().filter_map(FoundWorker::view).collect();
     let mut body = Vec::with_capacity(found.len() * WORKER_BYTES);
-    serde_json::to_writer(&mut body, &WorkerList { workers })
+    let texts = found.iter().filter_map(FoundWorker::text);
+    write_with_workers(&mut body, &WorkerList { workers: Vec::new() }, texts)
         .map_err(|error| HttpError::internal(error.to_string()))?;
     Ok(HttpResponse::Ok().content_type(ContentType::json()).body(body))
 }

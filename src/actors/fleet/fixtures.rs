@@ -1,7 +1,9 @@
 //! Heartbeats for tests.
 
-use crate::contract::{HiveHeartbeat, HiveInfo, NodeStats, WorkerReport};
+use super::HiveRecord;
+use crate::contract::{HiveHeartbeat, HiveInfo, LifecycleEvent, NodeStats, WorkerReport};
 use serde_json::json;
+use tokio::time::Instant;
 
 #[allow(clippy::unwrap_used, reason = "what is written here parses")]
 pub(crate) fn worker(group: &str, instance: &str) -> WorkerReport {
@@ -34,4 +36,9 @@ pub(crate) fn numbered(id: &str, boot: &str, seq: u64) -> HiveHeartbeat {
     numbered.boot_id = Some(boot.into());
     numbered.seq = Some(seq);
     numbered
+}
+
+/// As the registry is told it.
+pub(crate) fn heard(heartbeat: HiveHeartbeat) -> (HiveRecord, Vec<LifecycleEvent>) {
+    HiveRecord::new(heartbeat, Instant::now())
 }

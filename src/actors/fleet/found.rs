@@ -1,6 +1,6 @@
 //! A worker that was asked for, kept with all that its hive told so that nothing of it is copied.
 
-use super::HiveRecord;
+use super::{HiveRecord, WorkerText};
 use crate::contract::{Freshness, HistoryPoint, WorkerReport, WorkerView};
 use std::sync::Arc;
 
@@ -28,6 +28,18 @@ impl FoundWorker {
     /// As its hive last said.
     pub fn report(&self) -> Option<&WorkerReport> {
         self.record.workers.get(self.position)
+    }
+
+    /// Puts them in the order of hive, group and instance.
+    pub fn sort(found: &mut [Self]) {
+        // Names are the first fields of the text, and no character of a name sorts before the quote
+        // that ends it.
+        found.sort_unstable_by(|a, b| a.text().map(|t| t.text).cmp(&b.text().map(|t| t.text)));
+    }
+
+    /// As a list shows it: without history.
+    pub fn text(&self) -> Option<WorkerText<'_>> {
+        self.record.text(self.position, Some(self.freshness))
     }
 
     /// As the queen's answers show it.

@@ -1,6 +1,7 @@
 //! One hive as its last accepted heartbeat told it. Never changed once made, so that any number of
 //! readers share it.
 
+use super::text::{WorkerText, WorkersText};
 use crate::contract::{
     Freshness, GpuSource, HiveHeartbeat, HiveInfo, HiveTelemetry, HiveView, LifecycleEvent,
     NodeStats, WorkerReport,
@@ -30,25 +31,33 @@ pub struct HiveRecord {
     pub node: NodeStats,
     /// Its workers, in its order, each with `hive_id` set.
     pub workers: Vec<WorkerReport>,
+    /// The same in JSON.
+    text: WorkersText,
     /// When it came in, by the queen's monotonic clock.
     pub received: Instant,
 }
 
 impl HiveRecord {
     /// Takes a heartbeat apart into what is kept and the events that are passed on.
-    pub fn new(
-        id: Arc<str>,
-        heartbeat: HiveHeartbeat,
-        received: Instant,
-    ) -> (Self, Vec<LifecycleEvent>) {
-        let HiveHeartbeat { hive, timestamp, boot_id, seq, interval_ms, node, workers, events } =
-            heartbeat;
-        let mut record =
-            Self { id, info: hive, timestamp, boot_id, seq, interval_ms, node, workers, received };
-        for worker in &mut record.workers {
-            worker.hive_id = Some(Arc::clone(&record.id));
-            worker.idle = worker.idle.or_else(|| derive_idle(record.node.gpu_source, worker));
+    pub fn new(heartbeat: HiveHeartbeat, received: Instant) -> (Self, Vec<LifecycleEvent>) {
+        let HiveHeartbeat {
+            hive: info,
+            timestamp,
+            boot_id,
+            seq,
+            interval_ms,
+            node,
+            mut workers,
+            events,
+        } = heartbeat;
+        let id: Arc<str> = info.id.as_str().into();
+        for worker in &mut workers {
+            worker.hive_id = Some(Arc::clone(&id));
+            worker.idle = worker.idle.or_else(|| derive_idle(node.gpu_source, worker));
         }
+        let text = WorkersText::of(&workers);
+        let record =
+            Self { id, info, timestamp, boot_id, seq, interval_ms, node, workers, text, received };
         (record, events)
     }
 
@@ -60,6 +69,22 @@ impl HiveRecord {
     /// The worker of that name.
     pub fn find(&self, group: &str, instance: &str) -> Option<(usize, &WorkerReport)> {
         (self.workers.iter().enumerate()).find(|(_, w)| w.instance == instance && w.group == group)
+    }
+
+    /// The worker at that position in JSON, with its hive's freshness where that is to be shown.
+    pub fn text(&self, position: usize, freshness: Option<Freshness>) -> Option<WorkerText<'_>> {
+        let age = self.workers.get(position)?.sample_age_ms;
+        Some(WorkerText { text: self.text.at(position)?, age, freshness })
+    }
+
+    /// All its workers in JSON.
+    pub fn texts(&self, freshness: Option<Freshness>) -> impl Iterator<Item = WorkerText<'_>> {
+        (0..self.workers.len()).filter_map(move |position| self.text(position, freshness))
+    }
+
+    /// Bytes of its workers' JSON.
+    pub fn text_bytes(&self) -> usize {
+        self.text.len()
     }
 
     /// As `GET /v1/hives` shows it.
@@ -77,13 +102,13 @@ impl HiveRecord {
         }
     }
 
-    /// As the stream tells it.
+    /// As the stream tells it, but for its workers.
     pub fn telemetry(&self) -> HiveTelemetry<'_> {
         HiveTelemetry {
             hive_id: &self.id,
             timestamp: &self.timestamp,
             node: &self.node,
-            workers: &self.workers,
+            workers: &[],
         }
     }
 }
@@ -128,7 +153,7 @@ mod tests {
     fn what_a_hive_says_about_idle_is_kept() {
         let mut said = worker("a", "1");
         said.idle = Some(false);
-        let (record, _) = HiveRecord::new("h".into(), heartbeat("h", vec![said]), Instant::now());
+        let (record, _) = HiveRecord::new(heartbeat("h", vec![said]), Instant::now());
         assert_eq!(record.workers[0].idle, Some(false));
         assert_eq!(record.workers[0].hive_id.as_deref(), Some("h"));
     }
@@ -136,7 +161,7 @@ mod tests {
     #[test]
     fn a_record_ages_by_the_queens_clock() {
         let received = Instant::now();
-        let (record, _) = HiveRecord::new("h".into(), heartbeat("h", vec![]), received);
+        let (record, _) = HiveRecord::new(heartbeat("h", vec![]), received);
         let now = received + Duration::from_millis(60);
         assert_eq!(record.view(Freshness::Healthy, now).age_ms, 60);
     }

@@ -94,7 +94,7 @@ mod tests {
     fn record(workers: Vec<WorkerReport>, gpus: Vec<GpuStats>) -> HiveRecord {
         let mut beat = heartbeat("h", workers);
         beat.node.gpus = gpus;
-        HiveRecord::new("h".into(), beat, Instant::now()).0
+        HiveRecord::new(beat, Instant::now()).0
     }
 
     #[test]

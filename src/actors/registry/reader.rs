@@ -74,7 +74,7 @@ impl RegistryReader {
                 FoundWorker::at(record, position, freshness)
             })
             .collect();
-        found.sort_unstable_by(|a, b| a.report().map(name).cmp(&b.report().map(name)));
+        FoundWorker::sort(&mut found);
         found
     }
 
@@ -170,10 +170,6 @@ impl RegistryReader {
     }
 }
 
-fn name(worker: &WorkerReport) -> (Option<&str>, &str, &str) {
-    (worker.hive_id.as_deref(), &worker.group, &worker.instance)
-}
-
 fn worker_id(hive: &str, worker: &WorkerReport) -> String {
     format!("{hive}/{}/{}", worker.group, worker.instance)
 }
@@ -187,7 +183,7 @@ fn is_available(worker: &WorkerReport) -> bool {
 mod tests {
     use super::*;
     use crate::actors::{
-        fleet::fixtures::{heartbeat, worker},
+        fleet::fixtures::{heard, heartbeat, worker},
         registry::{RegistryConfig, table::Table},
     };
 
@@ -196,8 +192,8 @@ mod tests {
         let mut table = Table::new(RegistryConfig::default(), Placement::default(), now);
         let mut busy = worker("llm", "2");
         busy.gpu_util_pct = 50.0;
-        table.store(heartbeat("b", vec![busy, worker("llm", "1")]), now);
-        table.store(heartbeat("a", vec![worker("sd", "1")]), now);
+        table.store(heard(heartbeat("b", vec![busy, worker("llm", "1")])), now);
+        table.store(heard(heartbeat("a", vec![worker("sd", "1")])), now);
         let reader = table.reader();
         (table, reader, now)
     }
@@ -208,11 +204,12 @@ mod tests {
         let ids: Vec<_> = reader.hives(now).into_iter().map(|h| h.info.id).collect();
         assert_eq!(ids, ["a", "b"]);
         let all = reader.workers(&WorkerFilter::default(), now);
+        let name = |w: &WorkerReport| {
+            let hive = w.hive_id.as_deref().unwrap();
+            format!("{hive}/{}/{}", w.group, w.instance)
+        };
         let names: Vec<_> = all.iter().map(|w| name(w.report().unwrap())).collect();
-        assert_eq!(
-            names,
-            [(Some("a"), "sd", "1"), (Some("b"), "llm", "1"), (Some("b"), "llm", "2")]
-        );
+        assert_eq!(names, ["a/sd/1", "b/llm/1", "b/llm/2"]);
         let idle_on_b =
             WorkerFilter { hive: Some("b".into()), idle: Some(true), ..WorkerFilter::default() };
         assert_eq!(reader.workers(&idle_on_b, now).len(), 1);
@@ -222,7 +219,7 @@ mod tests {
     fn one_worker_comes_with_its_history() {
         let (mut table, reader, now) = known();
         let later = now + Duration::from_secs(1);
-        table.store(heartbeat("a", vec![worker("sd", "1")]), later);
+        table.store(heard(heartbeat("a", vec![worker("sd", "1")])), later);
         let one = reader.worker("a", "sd", "1", later).unwrap();
         let ages: Vec<_> = one.view().unwrap().history.unwrap().iter().map(|p| p.0).collect();
         assert_eq!(ages, [1_000, 0]);
@@ -248,7 +245,7 @@ mod tests {
         assert_eq!((beat.hives_online, beat.hives_available), (2, 2));
         assert_eq!(beat.worker_ids, ["a/sd/1", "b/llm/1", "b/llm/2"]);
         let later = now + Duration::from_secs(5);
-        table.store(heartbeat("a", vec![worker("sd", "1")]), later);
+        table.store(heard(heartbeat("a", vec![worker("sd", "1")])), later);
         let beat = reader.queen_heartbeat(later);
         assert_eq!((beat.hives_online, beat.hives_available), (2, 1));
         assert_eq!((beat.workers_online, beat.workers_available), (3, 1));

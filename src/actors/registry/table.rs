@@ -16,7 +16,7 @@ use crate::{
         placement::Placement,
         sse_broadcaster::StreamEvent,
     },
-    contract::{Freshness, HiveHeartbeat, LifecycleEvent},
+    contract::{Freshness, LifecycleEvent},
 };
 use dashmap::DashMap;
 use std::{collections::HashMap, sync::Arc};
@@ -55,6 +55,7 @@ pub enum Outcome {
     Full,
 }
 
+#[derive(Default)]
 struct Ledger {
     lineage: Lineage,
     gate: EventGate,
@@ -100,21 +101,20 @@ impl Table {
     /// Stores a heartbeat, if it counts, and says what the stream is to be told.
     pub(super) fn store(
         &mut self,
-        heartbeat: HiveHeartbeat,
+        (mut record, events): (HiveRecord, Vec<LifecycleEvent>),
         now: Instant,
     ) -> (Outcome, Vec<StreamEvent>) {
-        let verdict = self.judge(&heartbeat);
+        let verdict = self.judge(&record);
         match verdict {
             Verdict::Repeated => return (Outcome::Repeated, Vec::new()),
             Verdict::Superseded => return (Outcome::Superseded, Vec::new()),
             Verdict::Next | Verdict::NewBoot => {}
         }
-        if !self.has_room_for(&heartbeat) {
+        if !self.has_room_for(&record) {
             return (Outcome::Full, Vec::new());
         }
-        let id = self.ledger_key(&heartbeat.hive.id);
-        let (record, events) = HiveRecord::new(Arc::clone(&id), heartbeat, now);
-        let mut told = self.tell(&id, &record, verdict, events);
+        record.received = now;
+        let mut told = self.tell(&record, verdict, events);
         let record = Arc::new(record);
         self.put(&record, now);
         self.placement.observe(&record, now);
@@ -144,41 +144,30 @@ impl Table {
         told
     }
 
-    fn judge(&self, heartbeat: &HiveHeartbeat) -> Verdict {
-        match self.ledgers.get(heartbeat.hive.id.as_str()) {
-            Some(ledger) => ledger.lineage.judge(heartbeat.boot_id.as_deref(), heartbeat.seq),
+    fn judge(&self, record: &HiveRecord) -> Verdict {
+        match self.ledgers.get(&record.id) {
+            Some(ledger) => ledger.lineage.judge(record.boot_id.as_deref(), record.seq),
             None => Verdict::NewBoot,
         }
     }
 
-    fn has_room_for(&self, heartbeat: &HiveHeartbeat) -> bool {
-        let known = self.hives.get(heartbeat.hive.id.as_str()).map(|e| e.record.workers.len());
+    fn has_room_for(&self, record: &HiveRecord) -> bool {
+        let known = self.hives.get(&record.id).map(|e| e.record.workers.len());
         let others = self.workers - known.unwrap_or(0);
         (known.is_some() || self.ledgers.len() < HIVES_LIMIT)
-            && others + heartbeat.workers.len() <= WORKERS_LIMIT
-    }
-
-    fn ledger_key(&mut self, id: &str) -> Arc<str> {
-        if let Some((key, _)) = self.ledgers.get_key_value(id) {
-            return Arc::clone(key);
-        }
-        let key: Arc<str> = id.into();
-        let ledger =
-            Ledger { lineage: Lineage::default(), gate: EventGate::default(), announced: None };
-        self.ledgers.insert(Arc::clone(&key), ledger);
-        key
+            && others + record.workers.len() <= WORKERS_LIMIT
     }
 
     /// Books the heartbeat and says what happened besides it: the hive is back, its workers' events.
     fn tell(
         &mut self,
-        id: &Arc<str>,
         record: &HiveRecord,
         verdict: Verdict,
         mut events: Vec<LifecycleEvent>,
     ) -> Vec<StreamEvent> {
         let mut told = Vec::with_capacity(events.len() + 2);
-        let Some(ledger) = self.ledgers.get_mut(id) else { return told };
+        let id = &record.id;
+        let ledger = self.ledgers.entry(Arc::clone(id)).or_default();
         ledger.lineage.record(record.boot_id.as_deref(), record.seq);
         if ledger.announced != Some(Freshness::Healthy) {
             ledger.announced = Some(Freshness::Healthy);

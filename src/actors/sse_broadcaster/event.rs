@@ -1,7 +1,7 @@
 //! What the stream tells, and how that looks on the wire: one `text/event-stream` frame an event.
 
 use crate::{
-    actors::fleet::HiveRecord,
+    actors::fleet::{HiveRecord, WorkerText, write_with_workers},
     contract::{Lagged, QueenHeartbeat, StreamLifecycle},
 };
 use bytes::Bytes;
@@ -45,18 +45,21 @@ impl StreamEvent {
 
     /// Roughly how many bytes are kept alive by holding it.
     pub fn weight(&self) -> usize {
-        let workers = match self {
-            Self::Telemetry(record) => record.workers.len(),
-            Self::Lifecycle(_) => 0,
-            Self::Queen(heartbeat) => heartbeat.worker_ids.len() / 16,
-        };
-        (workers + 1) * WORKER_WEIGHT
+        match self {
+            Self::Telemetry(record) => {
+                (record.workers.len() + 1) * WORKER_WEIGHT + record.text_bytes()
+            }
+            Self::Lifecycle(_) => WORKER_WEIGHT,
+            Self::Queen(heartbeat) => (heartbeat.worker_ids.len() / 16 + 1) * WORKER_WEIGHT,
+        }
     }
 
     /// Its frame.
     pub fn encode(&self, id: EventId) -> Bytes {
         match self {
-            Self::Telemetry(record) => frame(id, "heartbeat", &record.telemetry()),
+            Self::Telemetry(record) => {
+                frame_with_workers(id, "heartbeat", &record.telemetry(), record.texts(None))
+            }
             Self::Lifecycle(event) => frame(id, "lifecycle", &**event),
             Self::Queen(heartbeat) => frame(id, "heartbeat", &**heartbeat),
         }
@@ -89,11 +92,30 @@ pub(super) fn lagged(id: EventId, missed: u64) -> Bytes {
     frame(id, "lagged", &Lagged { missed })
 }
 
-/// One frame. JSON has no line breaks of its own, so one `data` line is enough.
+/// One frame.
 pub(super) fn frame<T: Serialize>(id: EventId, name: &str, data: &T) -> Bytes {
+    framed(id, name, |out| serde_json::to_writer(out, data))
+}
+
+/// One frame of `data` whose last field, a list of workers, is filled with `workers`.
+pub(super) fn frame_with_workers<'a>(
+    id: EventId,
+    name: &str,
+    data: &impl Serialize,
+    workers: impl Iterator<Item = WorkerText<'a>>,
+) -> Bytes {
+    framed(id, name, |out| write_with_workers(out, data, workers))
+}
+
+/// JSON has no line breaks of its own, so one `data` line is enough.
+fn framed(
+    id: EventId,
+    name: &str,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), serde_json::Error>,
+) -> Bytes {
     let EventId { start_ms, number } = id;
     let mut bytes = format!("id: {start_ms}-{number}\nevent: {name}\ndata: ").into_bytes();
-    if let Err(error) = serde_json::to_writer(&mut bytes, data) {
+    if let Err(error) = write(&mut bytes) {
         tracing::error!(%error, name, "an event of the stream could not be encoded");
         return UNENCODABLE;
     }

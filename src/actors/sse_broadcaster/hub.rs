@@ -6,13 +6,13 @@
 
 use super::{
     client::{Client, Offer},
-    event::{EventId, StreamEvent, WELCOME, frame},
+    event::{EventId, StreamEvent, WELCOME, frame_with_workers},
     replay::Replay,
     stats::StreamStats,
 };
 use crate::{
     actors::fleet::HiveRecord,
-    contract::{Freshness, Snapshot, StreamLifecycleKind, WorkerView},
+    contract::{Freshness, Snapshot, StreamLifecycleKind},
 };
 use bytes::Bytes;
 use std::{
@@ -212,14 +212,10 @@ impl Hub {
         let snapshot = Snapshot {
             timestamp: crate::actors::timestamp(),
             hives: known().map(|(record, freshness)| record.view(*freshness, now)).collect(),
-            workers: known()
-                .flat_map(|(record, freshness)| {
-                    let view = |report| WorkerView { report, freshness: *freshness, history: None };
-                    record.workers.iter().map(view)
-                })
-                .collect(),
+            workers: Vec::new(),
         };
-        frame(self.newest, "snapshot", &snapshot)
+        let workers = known().flat_map(|(record, freshness)| record.texts(Some(*freshness)));
+        frame_with_workers(self.newest, "snapshot", &snapshot, workers)
     }
 }
 

@@ -95,7 +95,7 @@ mod tests {
 
     fn event(workers: usize) -> StreamEvent {
         let beat = heartbeat("h", (0..workers).map(|i| worker("g", &i.to_string())).collect());
-        StreamEvent::Telemetry(Arc::new(HiveRecord::new("h".into(), beat, Instant::now()).0))
+        StreamEvent::Telemetry(Arc::new(HiveRecord::new(beat, Instant::now()).0))
     }
 
     fn filled(events: u64, now: Instant) -> Replay {

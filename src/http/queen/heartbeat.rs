@@ -2,12 +2,16 @@
 
 use super::{QueenState, body, scan::scan, validate::validate};
 use crate::{
-    actors::registry::{Load, Outcome, StoreHeartbeat},
+    actors::{
+        fleet::HiveRecord,
+        registry::{Load, Outcome, StoreHeartbeat},
+    },
     contract::{Ack, HiveHeartbeat},
     http::error::HttpError,
 };
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
 
 /// How long the registry may take to store a heartbeat.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -107,7 +111,8 @@ async fn store(
 ) -> Result<Outcome, HttpError> {
     let overloaded = |message: String| HttpError::overloaded(message, RETRY_AFTER_S);
     load.enqueue().map_err(|full| overloaded(full.to_string()))?;
-    let sent = state.registry.send(StoreHeartbeat { heartbeat, load });
+    let (record, events) = HiveRecord::new(heartbeat, Instant::now());
+    let sent = state.registry.send(StoreHeartbeat { record, events, load });
     tokio::time::timeout(STORE_TIMEOUT, sent)
         .await
         .map_err(|_| overloaded("the registry took too long".into()))?

@@ -36,7 +36,7 @@ fn tell_with(
 ) {
     let mut beat = heartbeat(hive, workers);
     beat.node = node;
-    let record = Arc::new(HiveRecord::new(hive.into(), beat, now).0);
+    let record = Arc::new(HiveRecord::new(beat, now).0);
     let changed = Changed::between(ledger.record_of(hive).as_deref(), &record);
     let machine = Machine::of(&record.node);
     let positions = ledger.begin_observing(&record, &machine, changed, now);

@@ -1,6 +1,7 @@
 use super::*;
+use crate::contract::HiveHeartbeat;
 use crate::{
-    actors::fleet::fixtures::{heartbeat, numbered, worker},
+    actors::fleet::fixtures::{heard, heartbeat, numbered, worker},
     contract::{EventKind, StreamLifecycleKind, WorkerState},
 };
 use proptest::prelude::*;
@@ -37,7 +38,7 @@ fn started(seq: u64) -> LifecycleEvent {
 fn a_hive_goes_through_every_standing_and_is_forgotten_with_its_workers() {
     let (mut table, start) = table();
     let at = |ms| start + Duration::from_millis(ms);
-    let (outcome, told) = table.store(numbered("h", "b", 1), start);
+    let (outcome, told) = table.store(heard(numbered("h", "b", 1)), start);
     assert_eq!(outcome, Outcome::Stored);
     assert_eq!(kinds(&told), [StreamLifecycleKind::HiveOnline]);
     assert!(table.sweep(at(2_900)).is_empty());
@@ -52,18 +53,18 @@ fn a_hive_goes_through_every_standing_and_is_forgotten_with_its_workers() {
 #[test]
 fn a_hive_that_comes_back_is_online_again() {
     let (mut table, start) = table();
-    table.store(numbered("h", "b", 1), start);
+    table.store(heard(numbered("h", "b", 1)), start);
     table.sweep(start + Duration::from_secs(5));
-    let (_, told) = table.store(numbered("h", "b", 2), start + Duration::from_secs(6));
+    let (_, told) = table.store(heard(numbered("h", "b", 2)), start + Duration::from_secs(6));
     assert_eq!(kinds(&told), [StreamLifecycleKind::HiveOnline]);
 }
 
 #[test]
 fn repeated_heartbeats_do_not_keep_a_hive_fresh() {
     let (mut table, start) = table();
-    table.store(numbered("h", "b", 1), start);
+    table.store(heard(numbered("h", "b", 1)), start);
     let later = start + Duration::from_secs(4);
-    let (outcome, told) = table.store(numbered("h", "b", 1), later);
+    let (outcome, told) = table.store(heard(numbered("h", "b", 1)), later);
     assert_eq!((outcome, told.len()), (Outcome::Repeated, 0));
     assert_eq!(kinds(&table.sweep(later)), [StreamLifecycleKind::HiveDegraded]);
 }
@@ -71,12 +72,12 @@ fn repeated_heartbeats_do_not_keep_a_hive_fresh() {
 #[test]
 fn a_superseded_boot_is_refused_until_the_hive_is_forgotten() {
     let (mut table, start) = table();
-    table.store(numbered("h", "old", 1), start);
-    table.store(numbered("h", "new", 1), start);
-    assert_eq!(table.store(numbered("h", "old", 2), start).0, Outcome::Superseded);
+    table.store(heard(numbered("h", "old", 1)), start);
+    table.store(heard(numbered("h", "new", 1)), start);
+    assert_eq!(table.store(heard(numbered("h", "old", 2)), start).0, Outcome::Superseded);
     let later = start + Duration::from_secs(91);
     table.sweep(later);
-    assert_eq!(table.store(numbered("h", "old", 3), later).0, Outcome::Stored);
+    assert_eq!(table.store(heard(numbered("h", "old", 3)), later).0, Outcome::Stored);
 }
 
 #[test]
@@ -84,11 +85,11 @@ fn worker_events_are_told_once_for_each_boot() {
     let (mut table, start) = table();
     let with_events =
         |boot: &str, seq, events| HiveHeartbeat { events, ..numbered("h", boot, seq) };
-    let (_, told) = table.store(with_events("a", 1, vec![started(1)]), start);
+    let (_, told) = table.store(heard(with_events("a", 1, vec![started(1)])), start);
     assert_eq!(told.len(), 3);
-    let (_, told) = table.store(with_events("a", 2, vec![started(1), started(2)]), start);
+    let (_, told) = table.store(heard(with_events("a", 2, vec![started(1), started(2)])), start);
     assert_eq!(kinds(&told), [StreamLifecycleKind::WorkerStarted]);
-    let (_, told) = table.store(with_events("b", 1, vec![started(1)]), start);
+    let (_, told) = table.store(heard(with_events("b", 1, vec![started(1)])), start);
     assert_eq!(kinds(&told), [StreamLifecycleKind::WorkerStarted]);
 }
 
@@ -97,7 +98,7 @@ fn a_stopping_hive_stays() {
     let (mut table, start) = table();
     let mut last = numbered("h", "b", 1);
     last.hive.operational_status = crate::contract::OperationalStatus::Stopping;
-    table.store(last, start);
+    table.store(heard(last), start);
     assert!(table.reader().hive("h", start).is_some());
 }
 
@@ -105,12 +106,12 @@ fn a_stopping_hive_stays() {
 fn more_hives_or_workers_than_there_is_room_for_are_refused() {
     let (mut table, start) = table();
     for i in 0..HIVES_LIMIT {
-        table.store(heartbeat(&format!("h{i}"), vec![]), start);
+        table.store(heard(heartbeat(&format!("h{i}"), vec![])), start);
     }
-    assert_eq!(table.store(heartbeat("another", vec![]), start).0, Outcome::Full);
-    assert_eq!(table.store(heartbeat("h0", vec![]), start).0, Outcome::Stored);
+    assert_eq!(table.store(heard(heartbeat("another", vec![])), start).0, Outcome::Full);
+    assert_eq!(table.store(heard(heartbeat("h0", vec![])), start).0, Outcome::Stored);
     table.workers = WORKERS_LIMIT;
-    assert_eq!(table.store(heartbeat("h0", vec![worker("a", "1")]), start).0, Outcome::Full);
+    assert_eq!(table.store(heard(heartbeat("h0", vec![worker("a", "1")])), start).0, Outcome::Full);
     table.workers = 0;
 }
 
@@ -127,7 +128,7 @@ proptest! {
         for (hive, workers, wait) in steps {
             now += Duration::from_millis(wait);
             let workers = (0..workers).map(|i| worker("g", &i.to_string())).collect();
-            table.store(heartbeat(&hive.to_string(), workers), now);
+            table.store(heard(heartbeat(&hive.to_string(), workers)), now);
             table.sweep(now);
             let held: usize = table.hives.iter().map(|e| bytes_of(&e.rings)).sum();
             prop_assert!(held <= bytes, "{held} of {bytes}");

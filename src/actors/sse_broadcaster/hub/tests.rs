@@ -19,7 +19,7 @@ fn hub() -> (Hub, Instant) {
 fn telemetry(hive: &str, mark: u32, now: Instant) -> StreamEvent {
     let mut marked = worker("llm", "1");
     marked.pid = Some(mark);
-    let (record, _) = HiveRecord::new(hive.into(), heartbeat(hive, vec![marked]), now);
+    let (record, _) = HiveRecord::new(heartbeat(hive, vec![marked]), now);
     StreamEvent::Telemetry(Arc::new(record))
 }
 
