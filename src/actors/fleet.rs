@@ -11,7 +11,7 @@ mod record;
 mod text;
 
 pub use found::FoundWorker;
-pub use freshness::{FreshnessLimits, freshness, takes_work_for};
+pub use freshness::{FreshnessLimits, freshness, takes_work_for, turned_away};
 pub use query::{WorkerFilter, serves};
 pub use record::HiveRecord;
 pub use text::{WorkerText, write_with_workers};

@@ -18,7 +18,7 @@ pub enum OperationalStatus {
     Ready,
     /// At work, with none to spare.
     Busy,
-    /// Takes no new workers.
+    /// Going to stop, and takes nothing new until then.
     Draining,
     /// Going; `on_exit` says what becomes of its workers.
     Stopping,
@@ -169,9 +169,15 @@ pub struct HiveInfo {
     #[serde(default)]
     #[schema(max_length = 128)]
     pub version: String,
-    /// Whether its workers go on running without it, once it said `stopping`.
-    #[serde(default)]
+    /// Whether its workers go on running without it, once it said `stopping`; what is not ready by then
+    /// takes no requests anyway.
+    #[serde(default = "leaves_workers")]
+    #[schema(default = true)]
     pub leaves_workers: bool,
+}
+
+fn leaves_workers() -> bool {
+    true
 }
 
 /// The body of `POST /v1/hive-heartbeat`. Only `hive`, `timestamp` and `workers` are required.

@@ -192,3 +192,53 @@ async fn a_field_that_nobody_knows_is_passed_over() {
     let _hive = Heartbeats::start(queen.queen(), "h", json!([report("a", json!({}))])).await;
     queen.queen().post("/v1/schedule", json!({"model": "m", "colour": "red"})).await.expect(200);
 }
+
+#[actix_web::test]
+async fn a_hive_that_says_it_is_not_well_takes_nothing_at_once_and_everything_when_it_is_well_again()
+ {
+    let site = Site::new();
+    let queen = site.start("queen", &site.queen_config()).await;
+    let hive = Heartbeats::start(queen.queen(), "h", json!([report("a", json!({}))])).await;
+    let says = |status: &str, health: &str| {
+        json!({"id": "h", "hostname": "127.0.0.1", "port": 1,
+            "operational_status": status, "health_status": health})
+    };
+    for (status, health, why) in [
+        ("ready", "Unhealthy", "hive says it is unhealthy"),
+        ("ready", "degraded", "hive says it is degraded"),
+        ("error", "healthy", "hive says it is in error"),
+        ("draining", "healthy", "hive is draining"),
+        ("stopped", "healthy", "hive has stopped"),
+    ] {
+        hive.set("/hive", says(status, health)).await;
+        assert_eq!(reason(queen.queen(), json!({})).await, why);
+        let explained = queen.queen().get("/v1/schedule/explain").await.expect(200);
+        assert_eq!(explained["workers"][0]["reason"], why, "{explained}");
+        hive.set("/hive", says("Ready", "Healthy")).await;
+        queen.queen().post("/v1/schedule", json!({"ttl_ms": 1})).await.expect(200);
+    }
+}
+
+#[actix_web::test]
+async fn a_hive_that_went_and_left_its_workers_is_asked_until_it_is_down() {
+    let site = Site::new();
+    let queen = site.start("queen", &site.queen_config()).await;
+    let hive = Heartbeats::start(queen.queen(), "h", json!([report("a", json!({}))])).await;
+    let stopping =
+        json!({"id": "h", "hostname": "127.0.0.1", "port": 1, "operational_status": "stopping"});
+    hive.set("/hive", stopping).await;
+    drop(hive);
+    let degraded = async || {
+        let hive = queen.queen().get("/v1/hives/h").await.expect(200);
+        if hive["freshness"] == "degraded" { Ok(()) } else { Err(hive) }
+    };
+    eventually(secs(10), degraded).await;
+    queen.queen().post("/v1/schedule", json!({"ttl_ms": 1})).await.expect(200);
+    let refused = async || {
+        let answer = queen.queen().post("/v1/schedule", json!({"ttl_ms": 1})).await;
+        if answer.status == 503 { Ok(()) } else { Err(answer.status) }
+    };
+    eventually(secs(20), refused).await;
+    let hive = queen.queen().get("/v1/hives/h").await.expect(200);
+    assert_eq!(hive["freshness"], "down");
+}

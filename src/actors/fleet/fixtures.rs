@@ -19,7 +19,7 @@ pub(crate) fn heartbeat(id: &str, workers: Vec<WorkerReport>) -> HiveHeartbeat {
             operational_status: Default::default(),
             health_status: Default::default(),
             version: String::new(),
-            leaves_workers: false,
+            leaves_workers: true,
         },
         timestamp: "2026-01-01T00:00:00Z".into(),
         boot_id: None,

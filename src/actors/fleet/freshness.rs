@@ -1,7 +1,7 @@
 //! How recently a hive was heard of, and what follows from it. Pure: an age goes in, a judgement
 //! comes out; whose clock it is, is the caller's business (always the queen's own monotonic one).
 
-use crate::contract::{Freshness, OperationalStatus};
+use crate::contract::{Freshness, HealthStatus, HiveInfo, OperationalStatus};
 use std::time::Duration;
 
 /// A hive is late only after this many of its own intervals.
@@ -45,15 +45,29 @@ pub fn freshness(
     }
 }
 
+/// What a hive says of itself that keeps work away from it; `None`: nothing.
+pub fn turned_away(hive: &HiveInfo) -> Option<&'static str> {
+    match (hive.health_status, hive.operational_status) {
+        (HealthStatus::Unhealthy, _) => Some("hive says it is unhealthy"),
+        (HealthStatus::Degraded, _) => Some("hive says it is degraded"),
+        (_, OperationalStatus::Error) => Some("hive says it is in error"),
+        (_, OperationalStatus::Draining) => Some("hive is draining"),
+        (_, OperationalStatus::Stopped) => Some("hive has stopped"),
+        (_, OperationalStatus::Stopping) if !hive.leaves_workers => Some("hive is stopping"),
+        _ => None,
+    }
+}
+
 /// How long after its last heartbeat work may be placed on a hive: while it is healthy, or, if it went
 /// away on purpose and left its workers running, until it is down.
 pub fn takes_work_for(
     limits: &FreshnessLimits,
     interval_ms: Option<u64>,
-    status: OperationalStatus,
-    leaves_workers: bool,
+    hive: &HiveInfo,
 ) -> Duration {
-    if status == OperationalStatus::Stopping && leaves_workers {
+    if turned_away(hive).is_some() {
+        Duration::ZERO
+    } else if hive.operational_status == OperationalStatus::Stopping {
         limits.down_after
     } else {
         late_after(limits, interval_ms).min(limits.down_after)
@@ -68,6 +82,7 @@ fn late_after(limits: &FreshnessLimits, interval_ms: Option<u64>) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::actors::fleet::fixtures::heartbeat;
     use proptest::prelude::*;
 
     fn at(ms: u64, interval_ms: Option<u64>) -> Option<Freshness> {
@@ -98,14 +113,39 @@ mod tests {
         let limits = FreshnessLimits::default();
         let stopping = OperationalStatus::Stopping;
         let ready = OperationalStatus::Ready;
-        let seconds = |interval_ms, status, leaves| {
-            takes_work_for(&limits, interval_ms, status, leaves).as_secs()
+        let seconds = |interval_ms, operational_status, leaves_workers| {
+            let hive = HiveInfo { operational_status, leaves_workers, ..hive() };
+            takes_work_for(&limits, interval_ms, &hive).as_secs()
         };
         assert_eq!(seconds(None, stopping, true), 10);
-        assert_eq!(seconds(None, stopping, false), 3);
+        assert_eq!(seconds(None, stopping, false), 0);
         assert_eq!(seconds(None, ready, true), 3);
         assert_eq!(seconds(Some(2_000), ready, true), 6);
         assert_eq!(seconds(Some(60_000), ready, true), 10);
+    }
+
+    #[test]
+    fn a_hive_that_says_it_is_not_well_takes_no_work() {
+        use {HealthStatus as H, OperationalStatus as O};
+        let takes = |health_status, operational_status| {
+            let hive = HiveInfo { health_status, operational_status, ..hive() };
+            assert_eq!(turned_away(&hive).is_none(), !takes_nothing(&hive));
+            !takes_nothing(&hive)
+        };
+        assert!(takes(H::Healthy, O::Ready) && takes(H::Healthy, O::Busy));
+        assert!(takes(H::Healthy, O::Starting) && takes(H::Healthy, O::Stopping));
+        for status in [O::Draining, O::Stopped, O::Error] {
+            assert!(!takes(H::Healthy, status), "{status:?}");
+        }
+        assert!(!takes(H::Degraded, O::Ready) && !takes(H::Unhealthy, O::Stopping));
+    }
+
+    fn hive() -> HiveInfo {
+        heartbeat("h", vec![]).hive
+    }
+
+    fn takes_nothing(hive: &HiveInfo) -> bool {
+        takes_work_for(&FreshnessLimits::default(), None, hive).is_zero()
     }
 
     proptest! {

@@ -22,7 +22,7 @@ use super::{
     vram::Promises,
 };
 use crate::{
-    actors::fleet::{HiveRecord, WorkerFilter, freshness},
+    actors::fleet::{HiveRecord, WorkerFilter, freshness, turned_away},
     contract::{Freshness, WorkerState},
 };
 use lru::LruCache;
@@ -119,6 +119,9 @@ impl Ledger {
         let Some(hive) = self.hives.get(&seat.hive) else {
             return Some(Reason::Hive(Freshness::Down));
         };
+        if let Some(why) = turned_away(&hive.record.info) {
+            return Some(Reason::TurnedAway(why));
+        }
         if now >= hive.takes_work_until {
             let age = hive.record.age(now);
             let standing = freshness(&self.config.limits, hive.record.interval_ms, age);

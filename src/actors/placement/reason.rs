@@ -13,6 +13,8 @@ pub(super) enum Reason {
     OtherGroup,
     /// Its hive was not heard of in time.
     Hive(Freshness),
+    /// Its hive says of itself that it takes no work.
+    TurnedAway(&'static str),
     /// It is not in a state to take requests.
     State(WorkerState),
     /// Nobody knows where it serves.
@@ -41,6 +43,7 @@ impl fmt::Display for Reason {
             Self::OtherGroup => f.write_str("other group"),
             Self::Hive(Freshness::Down) => f.write_str("hive is down"),
             Self::Hive(_) => f.write_str("hive is degraded"),
+            Self::TurnedAway(why) => f.write_str(why),
             Self::State(WorkerState::Draining) => f.write_str("draining"),
             Self::State(state) => write!(f, "not ready: {}", state.name()),
             Self::NoUrl => f.write_str("no url"),

@@ -34,13 +34,8 @@ impl Ledger {
         changed: Changed,
         now: Instant,
     ) -> Vec<usize> {
-        let takes_work_until = record.received
-            + takes_work_for(
-                &self.config.limits,
-                record.interval_ms,
-                record.info.operational_status,
-                record.info.leaves_workers,
-            );
+        let takes_work_until =
+            record.received + takes_work_for(&self.config.limits, record.interval_ms, &record.info);
         let hive = self.hives.entry(Arc::clone(&record.id)).or_insert_with(|| HiveSeat {
             record: Arc::clone(record),
             takes_work_until,
