@@ -27,12 +27,12 @@ async fn no_secret_is_in_a_log_an_argument_or_a_workers_environment() {
     let url = format!("http://127.0.0.1:{port}");
     let own = site.secret("own", HIVES_OWN);
     queen["queen"]["hives"] = json!([{"id": "test-hive", "url": url, "token_file": own}]);
-    let queen = site.start("queen", &queen).await;
+    let mut queen = site.start("queen", &queen).await;
     let mut config = site.hive_config(Some(queen.queen().url()));
     config["hive"]["bind"] = json!(format!("127.0.0.1:{port}"));
     config["hive"]["workers"] =
         json!([{"group": "g", "instance": "a", "command": "/bin/sleep", "args": ["1000"]}]);
-    let hive = site.start("hive", &config).await;
+    let mut hive = site.start("hive", &config).await;
 
     let admin = queen.queen().with_token(ADMIN);
     eventually(secs(10), async || match admin.get("/v1/workers/test-hive/g/a").await {
@@ -50,8 +50,10 @@ async fn no_secret_is_in_a_log_an_argument_or_a_workers_environment() {
     let misspelt = "misspelt-5f4e3d2c1b";
     assert_eq!(queen.queen().with_token(misspelt).get("/v1/hives").await.status, 401);
 
+    for daemon in [&mut queen, &mut hive] {
+        daemon.log_line(|line| line.contains("DEBUG").then_some(())).await;
+    }
     let mut texts = vec![queen.log_text(), hive.log_text()];
-    assert!(texts.iter().all(|log| log.contains("DEBUG")), "debug is on");
     for worker in [by_api, by_file] {
         let pid = worker["pid"].as_u64().unwrap();
         let environment = of_process(pid, "environ");
