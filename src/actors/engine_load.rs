@@ -8,16 +8,11 @@ mod page;
 pub use page::EngineLoad;
 
 use super::monitor::{MonitorSeat, StopMonitoring};
+use crate::limits::{ENGINE_ANSWERS_WITHIN, ENGINE_PAGE_MAX, Limit};
 use actix::prelude::*;
-use awc::{Client, Connector, http::StatusCode};
+use awc::{Client, Connector, error::PayloadError, http::StatusCode};
 use std::time::Duration;
 use thiserror::Error;
-
-/// A page that takes longer counts as not answered.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-
-/// A longer page is not read, bytes.
-const PAGE_MAX: usize = 4 << 20;
 
 /// Engines make their page on the thread that serves requests: it is not asked for more often.
 const TICK_MIN: Duration = Duration::from_millis(100);
@@ -38,7 +33,7 @@ enum EngineLoadError {
     Status(StatusCode),
     #[error("the page cannot be read: {0}")]
     Unreadable(String),
-    #[error("no answer within {} ms", ANSWER_WITHIN.as_millis())]
+    #[error("no answer within {} ms", ENGINE_ANSWERS_WITHIN.as_millis())]
     TooLate,
     #[error("the page has no gauge that is known")]
     NothingKnown,
@@ -102,9 +97,18 @@ async fn ask(client: Client, url: String) -> Result<EngineLoad, EngineLoadError>
         if !response.status().is_success() {
             return Err(Status(response.status()));
         }
-        response.body().limit(PAGE_MAX).await.map_err(|error| Unreadable(error.to_string()))
+        response.body().limit(ENGINE_PAGE_MAX).await.map_err(|error| {
+            if matches!(error, PayloadError::Overflow) {
+                Limit::EnginePage.reached();
+            }
+            Unreadable(error.to_string())
+        })
     };
-    let body = tokio::time::timeout(ANSWER_WITHIN, exchange).await.map_err(|_| TooLate)??;
+    let in_time = tokio::time::timeout(ENGINE_ANSWERS_WITHIN, exchange).await;
+    let body = in_time.map_err(|_| {
+        Limit::EngineTime.reached();
+        TooLate
+    })??;
     let load = page::read(&body);
     if load == EngineLoad::default() { Err(NothingKnown) } else { Ok(load) }
 }

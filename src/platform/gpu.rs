@@ -11,15 +11,10 @@ pub use nvidia_smi::NvidiaSmi;
 pub use nvml::NvmlLibrary;
 
 use super::process::RunError;
+use crate::limits::{GPU_TEXT_MAX, Limit};
 use nvml_wrapper::error::NvmlError;
 use std::{fs, io, path::Path, time::Instant};
 use thiserror::Error;
-
-/// GPUs of one machine that are looked at.
-const DEVICES_MAX: usize = 64;
-
-/// Bytes of a GPU's name, and of its UUID, that are kept.
-const TEXT_MAX: usize = 128;
 
 /// Who tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,12 +140,15 @@ fn is_nvidia_display(slot: &Path) -> bool {
 
 /// A driver's text as it may be shown: of one line, and not endless.
 fn shown(text: &str) -> String {
-    let text = text.trim().chars().filter(|c| !c.is_control());
-    text.scan(0, |len, c| {
-        *len += c.len_utf8();
-        (*len <= TEXT_MAX).then_some(c)
-    })
-    .collect()
+    let mut shown = String::new();
+    for c in text.trim().chars().filter(|c| !c.is_control()) {
+        if shown.len() + c.len_utf8() > GPU_TEXT_MAX {
+            Limit::GpuText.reached();
+            break;
+        }
+        shown.push(c);
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -182,7 +180,7 @@ mod tests {
         #[test]
         fn what_is_shown_is_one_short_line(text in "\\PC{0,200}|[\\x00-\\x7f]{0,300}") {
             let shown = shown(&text);
-            prop_assert!(shown.len() <= TEXT_MAX && !shown.chars().any(char::is_control));
+            prop_assert!(shown.len() <= GPU_TEXT_MAX && !shown.chars().any(char::is_control));
         }
     }
 }

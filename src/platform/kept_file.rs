@@ -5,6 +5,7 @@
 //! directory is gone. The open cannot hang on a FIFO in the file's place, and a file that is not
 //! regular is refused.
 
+use crate::limits::{KERNEL_FILE_MAX, Limit};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{FileType, Mode, OFlags, fstat, open},
@@ -19,9 +20,6 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
-
-/// No file that is sampled is larger; what is beyond is cut off, bytes.
-pub const READ_MAX: usize = 1 << 20;
 
 const PAGE: usize = 4096;
 
@@ -76,7 +74,13 @@ impl KeptFile {
                 other => other?,
             };
             filled += count;
-            if count < SURELY_THE_END || filled >= READ_MAX {
+            if count < SURELY_THE_END {
+                break;
+            }
+            if filled >= KERNEL_FILE_MAX {
+                if self.0.read_at(&mut [0], filled as u64)? > 0 {
+                    Limit::KernelFile.reached();
+                }
                 break;
             }
             if filled == buffer.len() {

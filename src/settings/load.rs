@@ -5,6 +5,7 @@ use super::{
     queen::{self, QueenSettings},
     reader::{Findings, Problem, Table},
 };
+use crate::limits::CONFIG_FILE_MAX;
 use config::{Config, Environment, File, FileFormat};
 use serde_json::{Map, Value};
 use std::{
@@ -12,9 +13,6 @@ use std::{
     path::{Path, PathBuf},
 };
 use thiserror::Error;
-
-/// A configuration file is read whole; nobody writes one larger than this, bytes.
-const FILE_MAX: u64 = 16 << 20;
 
 /// The roles to run. At least one is there.
 #[derive(Debug)]
@@ -77,8 +75,8 @@ pub fn load(
 fn read_file(path: &Path) -> Result<String, SettingsError> {
     let failed = |source| SettingsError::Read { path: path.to_path_buf(), source };
     let meta = std::fs::metadata(path).map_err(failed)?;
-    if !meta.is_file() || meta.len() > FILE_MAX {
-        let why = format!("must be a regular file of at most {} MiB", FILE_MAX >> 20);
+    if !meta.is_file() || meta.len() > CONFIG_FILE_MAX {
+        let why = format!("must be a regular file of at most {} MiB", CONFIG_FILE_MAX >> 20);
         return Err(failed(io::Error::other(why)));
     }
     std::fs::read_to_string(path).map_err(failed)

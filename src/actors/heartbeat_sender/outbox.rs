@@ -2,10 +2,8 @@
 //! they are.
 
 use crate::contract::LifecycleEvent;
+use crate::limits::{Limit, OUTBOX_MAX};
 use std::collections::VecDeque;
-
-/// Events kept for an absent queen; the oldest go first.
-pub const OUTBOX_MAX: usize = 1024;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -23,6 +21,7 @@ impl Outbox {
         if self.waiting.len() == OUTBOX_MAX {
             self.waiting.pop_front();
             self.dropped += 1;
+            Limit::Outbox.reached();
         }
         self.waiting.push_back(event);
         self.dropped

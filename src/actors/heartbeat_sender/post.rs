@@ -1,21 +1,17 @@
 //! One heartbeat on the wire, and what its answer means.
 
 use super::SenderConfig;
+use crate::limits::{Limit, QUEEN_ANSWER_MAX, QUEEN_RETRY_AFTER_MAX};
 use crate::{contract::ErrorBody, platform::secret::Secret};
 use awc::{
     Client, Connector,
+    error::PayloadError,
     http::{
         StatusCode,
         header::{self, HeaderValue},
     },
 };
 use std::time::Duration;
-
-/// An answer is an error's text at most; more is not read, bytes.
-const ANSWER_MAX: usize = 64 << 10;
-
-/// The longest that a queen's `Retry-After` is obeyed.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// What became of a heartbeat.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,7 +60,12 @@ pub async fn post(
             request = request.insert_header((header::AUTHORIZATION, token));
         }
         let mut response = request.send_body(body).await.map_err(|error| error.to_string())?;
-        let text = response.body().limit(ANSWER_MAX).await.map_err(|error| error.to_string())?;
+        let text = response.body().limit(QUEEN_ANSWER_MAX).await.map_err(|error| {
+            if matches!(error, PayloadError::Overflow) {
+                Limit::QueenAnswer.reached();
+            }
+            error.to_string()
+        })?;
         let wait = response
             .headers()
             .get(header::RETRY_AFTER)
@@ -83,7 +84,10 @@ fn judge(status: StatusCode, retry_after: Option<Duration>, text: &[u8]) -> Answ
     match (status, retry_after) {
         (StatusCode::OK, _) => Answer::Stored,
         (StatusCode::SERVICE_UNAVAILABLE, Some(wait)) => {
-            Answer::Overloaded(wait.min(RETRY_AFTER_MAX))
+            if wait > QUEEN_RETRY_AFTER_MAX {
+                Limit::QueenRetryAfter.reached();
+            }
+            Answer::Overloaded(wait.min(QUEEN_RETRY_AFTER_MAX))
         }
         (StatusCode::CONFLICT, _) => Answer::Superseded(shown()),
         (status, _) if status.is_client_error() => {
@@ -112,7 +116,7 @@ mod tests {
         };
         assert_eq!(judged(200, None), Answer::Stored);
         assert_eq!(judged(503, Some(2)), Answer::Overloaded(Duration::from_secs(2)));
-        assert_eq!(judged(503, Some(9_999)), Answer::Overloaded(RETRY_AFTER_MAX));
+        assert_eq!(judged(503, Some(9_999)), Answer::Overloaded(QUEEN_RETRY_AFTER_MAX));
         assert_eq!(judged(409, None), Answer::Superseded("why".into()));
         for code in [400, 401, 413] {
             assert!(matches!(judged(code, None), Answer::Refused(_)), "{code}");

@@ -1,6 +1,7 @@
 //! A worker as its hive tells it: what was written of it, put together. Pure.
 
 use super::{Entry, WorkerName};
+use crate::limits::{Limit, WORKER_PIDS_MAX};
 use crate::{
     actors::{
         gpu_sampler::{GpuView, WorkerGpus},
@@ -13,9 +14,6 @@ use std::time::Instant;
 
 /// Below this share of a core a worker without a GPU counts as idle, percent.
 const IDLE_BELOW_CPU_PCT: f64 = 5.0;
-
-/// PIDs that are told of one worker.
-const PIDS_MAX: usize = 1024;
 
 /// `log_tail`: with the last lines of its last exit.
 pub(super) fn report(
@@ -79,7 +77,10 @@ pub(super) fn report(
 
 /// A worker that forks without end must not make its hive's heartbeat too large.
 fn bounded(mut pids: Vec<u32>) -> Vec<u32> {
-    pids.truncate(PIDS_MAX);
+    if pids.len() > WORKER_PIDS_MAX {
+        Limit::WorkerPids.reached();
+        pids.truncate(WORKER_PIDS_MAX);
+    }
     pids
 }
 

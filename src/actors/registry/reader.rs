@@ -11,11 +11,9 @@ use crate::actors::{
 use crate::contract::{
     Freshness, HiveView, QueenHeartbeat, WorkerHistory, WorkerReport, WorkerState, WorkerView,
 };
+use crate::limits::{HISTORY_POINTS_MAX, Limit};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
-
-/// Points in one answer about all workers; above it only every so many are shown.
-const HISTORY_POINTS_LIMIT: usize = 1_000_000;
 
 /// A read-only handle on the registry, cheap to clone.
 #[derive(Clone, Debug)]
@@ -111,7 +109,7 @@ impl RegistryReader {
     pub fn history(&self, within: Duration, now: Instant) -> Vec<WorkerHistory> {
         let points: usize =
             self.hives.iter().map(|e| e.rings.iter().map(|r| r.len()).sum::<usize>()).sum();
-        let stride = points.div_ceil(HISTORY_POINTS_LIMIT).max(1);
+        let stride = stride_of(points);
         let mut histories = Vec::new();
         for entry in self.hives.iter() {
             if self.judged(Arc::clone(&entry.record), now).is_none() {
@@ -180,6 +178,14 @@ fn worker_id(hive: &str, worker: &WorkerReport) -> String {
 
 fn is_available(worker: &WorkerReport) -> bool {
     worker.state == WorkerState::Ready && worker.idle == Some(true)
+}
+
+/// Of so many points every which one is shown.
+fn stride_of(points: usize) -> usize {
+    if points > HISTORY_POINTS_MAX {
+        Limit::HistoryPoints.reached();
+    }
+    points.div_ceil(HISTORY_POINTS_MAX).max(1)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! this very machine is taken as it comes.
 
 use super::QueenState;
+use crate::limits::{DRAIN_MAX_MS, Limit};
 use crate::{
     http::{
         error::HttpError,
@@ -29,9 +30,6 @@ const HEADERS: [header::HeaderName; 3] = [header::CONTENT_TYPE, header::RETRY_AF
 
 /// How long a drain waits for what is in flight, unless it says otherwise, ms.
 const DRAIN_TIMEOUT_MS: u64 = 30_000;
-
-/// The longest that it may say, ms.
-const DRAIN_TIMEOUT_MAX_MS: u64 = 3_600_000;
 
 /// Where calls are passed on to.
 #[derive(Clone, Debug, Default)]
@@ -143,9 +141,10 @@ fn drain_timeout(request: &HttpRequest, call: &str) -> Result<Duration, HttpErro
     let mut timeout_ms = DRAIN_TIMEOUT_MS;
     if call_path(call).and_then(drained).is_some() {
         for (key, value) in query::pairs(request.query_string(), &["timeout_ms"])? {
-            let allowed = format!("a whole number of ms, up to {DRAIN_TIMEOUT_MAX_MS}");
+            let allowed = format!("a whole number of ms, up to {DRAIN_MAX_MS}");
             timeout_ms = query::parsed(&key, &value, &allowed)?;
-            if timeout_ms > DRAIN_TIMEOUT_MAX_MS {
+            if timeout_ms > DRAIN_MAX_MS {
+                Limit::DrainTime.reached();
                 return Err(query::bad_value(&key, &value, &allowed));
             }
         }

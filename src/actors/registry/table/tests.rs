@@ -104,12 +104,12 @@ fn a_stopping_hive_stays() {
 #[test]
 fn more_hives_or_workers_than_there_is_room_for_are_refused() {
     let (mut table, start) = table();
-    for i in 0..HIVES_LIMIT {
+    for i in 0..HIVES_MAX {
         table.store(heartbeat(&format!("h{i}"), vec![]), start);
     }
     assert_eq!(table.store(heartbeat("another", vec![]), start).0, Outcome::Full);
     assert_eq!(table.store(heartbeat("h0", vec![]), start).0, Outcome::Stored);
-    table.workers = WORKERS_LIMIT;
+    table.workers = WORKERS_MAX;
     assert_eq!(table.store(heartbeat("h0", vec![worker("a", "1")]), start).0, Outcome::Full);
     table.workers = 0;
 }

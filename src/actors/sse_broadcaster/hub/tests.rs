@@ -1,11 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects")]
 
 use super::*;
-use crate::actors::{
-    fleet::fixtures::{heartbeat, worker},
-    sse_broadcaster::client::{CLIENT_PATIENCE, CLIENT_QUEUE},
-};
+use crate::actors::fleet::fixtures::{heartbeat, worker};
 use crate::contract::StreamLifecycle;
+use crate::limits::{STREAM_PATIENCE, STREAM_QUEUE_MAX};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -156,11 +154,11 @@ fn a_client_that_does_not_read_delays_nobody_and_is_dropped() {
         hub.sweep(now);
         assert!(quick.frames.try_recv().is_ok());
     }
-    assert_eq!(hub.stats.events_dropped(), 100 - CLIENT_QUEUE as u64);
-    hub.sweep(now + CLIENT_PATIENCE);
+    assert_eq!(hub.stats.events_dropped(), 100 - STREAM_QUEUE_MAX as u64);
+    hub.sweep(now + STREAM_PATIENCE);
     assert_eq!((hub.stats.clients(), hub.stats.clients_dropped()), (1, 1));
     let held = std::iter::from_fn(|| slow.frames.try_recv().ok()).count();
-    assert_eq!(held, CLIENT_QUEUE);
+    assert_eq!(held, STREAM_QUEUE_MAX);
     assert!(slow.frames.is_closed());
 }
 

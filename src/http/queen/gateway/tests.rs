@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::actors::placement::Placement;
+use crate::limits::{GATEWAY_BODIES_MAX, GATEWAY_REQUESTS_MAX};
 use crate::{
     actors::registry::RegistryConfig,
     http::queen::{KnownHives, QueenCounters},
@@ -64,13 +65,14 @@ async fn what_cannot_be_routed_is_refused_with_its_reason() {
 #[actix::test]
 async fn too_many_requests_or_bytes_are_told_to_come_back() {
     let full = state();
-    let mut loads: Vec<_> = (0..GATEWAY_REQUESTS).map(|_| full.gateway_intake.begin()).collect();
+    let mut loads: Vec<_> =
+        (0..GATEWAY_REQUESTS_MAX).map(|_| full.gateway_intake.begin()).collect();
     assert!(loads.iter_mut().all(|load| load.enqueue().is_ok()));
     let (status, _) = call(full.clone(), chat(&json!({"model": "m"}))).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     drop(loads);
     let mut load = full.gateway_intake.begin();
-    load.grow(GATEWAY_BODIES).unwrap();
+    load.grow(GATEWAY_BODIES_MAX).unwrap();
     let (status, _) = call(full, chat(&json!({"model": "m"}))).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
 }
