@@ -128,3 +128,47 @@ impl Handler<StopMonitoring> for EngineLoadActor {
         ctx.stop();
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says what it expects")]
+mod tests {
+    use super::*;
+    use crate::limits::tests::Counting;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    /// Answers the first request with a page of so many bytes; or does not, without one.
+    async fn engine(bytes: Option<usize>) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/metrics", listener.local_addr().unwrap());
+        actix::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await;
+            if let Some(bytes) = bytes {
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n");
+                let mut page = b"vllm:num_requests_running 3\n".to_vec();
+                page.resize(bytes, b'\n');
+                let _ = stream.write_all(head.as_bytes()).await;
+                let _ = stream.write_all(&page).await;
+            }
+            let _ = stream.read(&mut [0; 1]).await;
+        });
+        url
+    }
+
+    #[actix::test]
+    async fn a_page_is_read_up_to_its_most() {
+        let read = |bytes| async move { ask(Client::default(), engine(Some(bytes)).await).await };
+        assert_eq!(read(ENGINE_PAGE_MAX).await.unwrap().running, Some(3));
+        let counting = Counting::of(Limit::EnginePage);
+        assert!(matches!(read(ENGINE_PAGE_MAX + 1).await, Err(EngineLoadError::Unreadable(_))));
+        counting.counted();
+    }
+
+    #[actix::test]
+    async fn an_engine_that_does_not_answer_is_not_waited_for() {
+        let (counting, url) = (Counting::of(Limit::EngineTime), engine(None).await);
+        let asked = ask(Client::default(), url).await;
+        assert!(matches!(asked, Err(EngineLoadError::TooLate)));
+        counting.counted();
+    }
+}

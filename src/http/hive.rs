@@ -387,3 +387,22 @@ async fn health(state: State) -> web::Json<Health> {
         uptime_s: state.started.elapsed().as_secs(),
     })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says what it expects")]
+mod tests {
+    use super::*;
+    use crate::limits::tests::Counting;
+
+    #[test]
+    fn a_grace_is_bounded() {
+        let of = |ms: u64| grace_of(&format!("grace_ms={ms}"));
+        let longest = Duration::from_millis(STOP_GRACE_MAX_MS);
+        assert_eq!(of(STOP_GRACE_MAX_MS).unwrap(), Some(longest));
+        let counting = Counting::of(Limit::StopGrace);
+        assert!(of(STOP_GRACE_MAX_MS + 1).unwrap_err().to_string().contains("86400000"));
+        counting.counted();
+        assert_eq!(grace_of("").unwrap(), None);
+        assert!(grace_of("grace_ms=-1").is_err() && grace_of("grace=1").is_err());
+    }
+}

@@ -288,5 +288,8 @@ async fn health(state: State) -> web::Json<Health> {
 }
 
 #[cfg(test)]
+mod limits_tests;
+
+#[cfg(test)]
 #[path = "queen/tests.rs"]
 mod tests;

@@ -155,6 +155,7 @@ fn shown(text: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
     use super::*;
+    use crate::limits::{GPU_OUTPUT_MAX, tests::Counting};
     use proptest::prelude::*;
     use std::os::unix::fs::symlink;
 
@@ -181,6 +182,33 @@ mod tests {
         fn what_is_shown_is_one_short_line(text in "\\PC{0,200}|[\\x00-\\x7f]{0,300}") {
             let shown = shown(&text);
             prop_assert!(shown.len() <= GPU_TEXT_MAX && !shown.chars().any(char::is_control));
+        }
+    }
+
+    #[test]
+    fn a_text_is_cut_at_its_most() {
+        assert_eq!(shown(&"x".repeat(GPU_TEXT_MAX)).len(), GPU_TEXT_MAX);
+        let counting = Counting::of(Limit::GpuText);
+        assert_eq!(shown(&"x".repeat(GPU_TEXT_MAX + 1)).len(), GPU_TEXT_MAX);
+        counting.counted();
+    }
+
+    #[test]
+    fn nvidia_smi_may_print_so_much() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        for beyond in [0, 1] {
+            let program = dir.path().join(format!("nvidia-smi-{beyond}"));
+            let script = format!("#!/bin/sh\nhead -c {} /dev/zero\n", GPU_OUTPUT_MAX + beyond);
+            fs::write(&program, script).unwrap();
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+            let counting = Counting::of(Limit::GpuOutput);
+            let deadline = Instant::now() + std::time::Duration::from_secs(30);
+            let mut smi = NvidiaSmi::new(program.to_str().unwrap());
+            let error = smi.serve(deadline, &mut |_| None).unwrap_err();
+            let garbage = matches!(error, GpuError::Garbage(_));
+            assert_eq!(garbage, beyond == 0, "{error:?}");
+            counting.at_least(beyond as u64);
         }
     }
 }

@@ -116,6 +116,7 @@ pub fn read_once(path: &Path) -> io::Result<String> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
     use super::*;
+    use crate::limits::tests::Counting;
     use nix::{sys::stat, unistd::mkfifo};
     use std::fs;
 
@@ -162,5 +163,17 @@ mod tests {
         let path = dir.path().join("f");
         fs::write(&path, [0xff, 0xfe, 0]).unwrap();
         assert!(read_once(&path).is_err());
+    }
+
+    #[test]
+    fn a_file_is_read_to_so_many_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        for beyond in [0, 1] {
+            fs::write(&path, "x".repeat(KERNEL_FILE_MAX + beyond)).unwrap();
+            let counting = Counting::of(Limit::KernelFile);
+            assert_eq!(read_once(&path).unwrap().len(), KERNEL_FILE_MAX);
+            counting.at_least(beyond as u64);
+        }
     }
 }

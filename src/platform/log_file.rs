@@ -282,6 +282,7 @@ fn escaped_line(bytes: &[u8]) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
     use super::*;
+    use crate::limits::tests::Counting;
     use proptest::prelude::*;
 
     fn log() -> (tempfile::TempDir, LogFile) {
@@ -339,5 +340,25 @@ mod tests {
             let wanted: String = kept.iter().map(|line| format!("{line}\n")).collect();
             prop_assert_eq!(String::from_utf8(log.tail(n).unwrap()).unwrap(), wanted);
         }
+    }
+
+    #[test]
+    fn a_log_a_line_and_the_search_for_its_end_are_bounded() {
+        let (_dir, log) = log();
+        let file = log.begin_run().unwrap();
+        file.set_len(LOG_FILE_MAX).unwrap();
+        log.cap().unwrap();
+        assert_eq!(file.metadata().unwrap().len(), LOG_FILE_MAX);
+        let (cut, reach) = (Counting::of(Limit::LogFile), Counting::of(Limit::LogReach));
+        file.set_len(LOG_FILE_MAX + 1).unwrap();
+        assert_eq!(log.tail(10_000).unwrap().len() as u64, LOG_REACH_MAX);
+        reach.counted();
+        log.cap().unwrap();
+        assert!(file.metadata().unwrap().len() < LOG_FILE_MAX);
+        cut.counted();
+        let line = Counting::of(Limit::LogLine);
+        assert_eq!(escaped_line(&[b'x'; LOG_LINE_MAX]).len(), LOG_LINE_MAX);
+        assert_eq!(escaped_line(&[b'x'; LOG_LINE_MAX + 1]).len(), LOG_LINE_MAX);
+        line.counted();
     }
 }

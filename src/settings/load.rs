@@ -168,6 +168,7 @@ fn read(document: Value, insecure: bool, findings: &mut Findings) -> Option<Sett
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
     use super::*;
+    use crate::limits::{HIVE_WORKERS_MAX, Limit, tests::Counting};
     use std::io::Write;
 
     fn load_text(text: &str, environment: &[(&str, &str)]) -> Result<Settings, SettingsError> {
@@ -284,5 +285,27 @@ mod tests {
         assert!(matches!(load_text("[hive", &[]), Err(SettingsError::Syntax { .. })));
         assert!(matches!(load(Path::new("/"), [], false), Err(SettingsError::Read { .. })));
         assert_eq!(keys(load_text("", &[])), ["hive, queen"]);
+    }
+
+    #[test]
+    fn so_many_workers_may_be_configured() {
+        let with = |n: usize| {
+            let one =
+                |i| format!("[[hive.workers]]\ngroup=\"a\"\ninstance=\"{i}\"\ncommand=\"c\"\n");
+            load_text(&format!("[hive]\n{}", (0..n).map(one).collect::<String>()), &[])
+        };
+        assert!(with(HIVE_WORKERS_MAX).is_ok());
+        let counting = Counting::of(Limit::HiveWorkers);
+        assert_eq!(keys(with(HIVE_WORKERS_MAX + 1)), ["hive.workers"]);
+        counting.counted();
+    }
+
+    #[test]
+    fn a_file_is_of_at_most_so_many_bytes() {
+        let mut text = "[queen]\n#".to_owned();
+        text.push_str(&"x".repeat(CONFIG_FILE_MAX as usize - text.len()));
+        assert!(load_text(&text, &[]).is_ok());
+        text.push('x');
+        assert!(matches!(load_text(&text, &[]), Err(SettingsError::Read { .. })));
     }
 }

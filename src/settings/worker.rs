@@ -239,6 +239,7 @@ fn default_url(hostname: &str, instance: &str) -> Option<String> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
     use super::*;
+    use crate::limits::tests::Counting;
     use serde_json::json;
 
     fn keys(value: Value) -> Vec<String> {
@@ -299,5 +300,30 @@ mod tests {
     fn a_spec_that_is_no_object_is_refused() {
         assert_eq!(keys(json!([1, 2])), ["body"]);
         assert_eq!(keys(json!("x")), ["body"]);
+    }
+
+    #[test]
+    fn lists_and_texts_of_a_spec_are_bounded() {
+        let spec = |key: &str, value: Value| {
+            let mut spec = json!({"group": "a", "instance": "b", "command": "c"});
+            spec[key] = value;
+            from_json(spec, "h").is_ok()
+        };
+        let gpus = |n: usize| json!((0..n).map(|i| i.to_string()).collect::<Vec<_>>());
+        let list = |n: usize| json!(vec!["x"; n]);
+        let text = |n: usize| json!("m".repeat(n));
+        let url = |n: usize| json!(format!("http://h/{}", "x".repeat(n - "http://h/".len())));
+        let cases: [(Limit, &str, usize, &dyn Fn(usize) -> Value); 4] = [
+            (Limit::SpecGpus, "gpus", SPEC_GPUS_MAX, &gpus),
+            (Limit::SpecList, "args", crate::limits::SPEC_LIST_MAX, &list),
+            (Limit::SpecText, "model", SPEC_TEXT_MAX, &text),
+            (Limit::SpecText, "url", SPEC_TEXT_MAX, &url),
+        ];
+        for (limit, key, most, filled) in cases {
+            assert!(spec(key, filled(most)), "{key}");
+            let counting = Counting::of(limit);
+            assert!(!spec(key, filled(most + 1)), "{key}");
+            counting.counted();
+        }
     }
 }

@@ -44,6 +44,7 @@ impl Outbox {
 mod tests {
     use super::*;
     use crate::contract::{EventKind, WorkerState};
+    use crate::limits::tests::Counting;
 
     fn event() -> LifecycleEvent {
         LifecycleEvent {
@@ -75,7 +76,9 @@ mod tests {
         for _ in 0..OUTBOX_MAX {
             assert_eq!(outbox.push(event()), 0);
         }
+        let counting = Counting::of(Limit::Outbox);
         assert_eq!(outbox.push(event()), 1);
+        counting.counted();
         let (waiting, last) = outbox.pending();
         assert_eq!((waiting.len(), waiting[0].seq, last), (OUTBOX_MAX, 2, OUTBOX_MAX as u64 + 1));
     }

@@ -105,8 +105,10 @@ fn message_of(text: &[u8]) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says what it expects")]
 mod tests {
     use super::*;
+    use crate::limits::tests::Counting;
 
     #[test]
     fn each_answer_has_its_meaning() {
@@ -124,5 +126,44 @@ mod tests {
         for code in [204, 301, 500, 502, 503] {
             assert!(matches!(judged(code, None), Answer::Missing(_)), "{code}");
         }
+    }
+
+    #[test]
+    fn a_wait_is_obeyed_up_to_its_most() {
+        let judged =
+            |wait| judge(StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(wait)), b"");
+        assert_eq!(judged(60), Answer::Overloaded(QUEEN_RETRY_AFTER_MAX));
+        let counting = Counting::of(Limit::QueenRetryAfter);
+        assert_eq!(judged(61), Answer::Overloaded(QUEEN_RETRY_AFTER_MAX));
+        counting.counted();
+    }
+
+    /// Answers the first request with so many bytes.
+    async fn queen_that_says(bytes: usize) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        actix::spawn(async move {
+            use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await;
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n");
+            let _ = stream.write_all(head.as_bytes()).await;
+            let _ = stream.write_all(&vec![b' '; bytes]).await;
+            let _ = stream.read(&mut [0; 1]).await;
+        });
+        url
+    }
+
+    #[actix::test]
+    async fn an_answer_is_read_up_to_its_most() {
+        let within = Duration::from_secs(30);
+        let told = |bytes| async move {
+            let url = queen_that_says(bytes).await;
+            post(Client::default(), url, None, Vec::new(), within).await
+        };
+        assert_eq!(told(QUEEN_ANSWER_MAX).await, Answer::Stored);
+        let counting = Counting::of(Limit::QueenAnswer);
+        assert!(matches!(told(QUEEN_ANSWER_MAX + 1).await, Answer::Missing(_)));
+        counting.counted();
     }
 }

@@ -118,6 +118,7 @@ fn memory_limit_mb(spec: &WorkerSpec) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::tests::Counting;
 
     #[test]
     fn where_there_is_a_gpu_the_gpu_decides() {
@@ -127,5 +128,14 @@ mod tests {
         assert_eq!(idle(&figures, GpuSource::NvidiaSmi, &on_gpus(0.5, true)), Some(false));
         assert_eq!(idle(&figures, GpuSource::Nvml, &on_gpus(0.0, false)), None);
         assert_eq!(idle(&Figures::default(), GpuSource::Nvml, &on_gpus(0.0, true)), None);
+    }
+
+    #[test]
+    fn so_many_pids_are_told() {
+        let pids = |n: usize| bounded((1..=n as u32).collect()).len();
+        assert_eq!(pids(WORKER_PIDS_MAX), WORKER_PIDS_MAX);
+        let counting = Counting::of(Limit::WorkerPids);
+        assert_eq!(pids(WORKER_PIDS_MAX + 1), WORKER_PIDS_MAX);
+        counting.counted();
     }
 }

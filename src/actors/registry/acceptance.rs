@@ -65,6 +65,7 @@ impl Lineage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::tests::Counting;
     use proptest::prelude::*;
 
     fn offer(lineage: &mut Lineage, boot: &str, seq: u64) -> Verdict {
@@ -134,5 +135,23 @@ mod tests {
             }
             prop_assert!(lineage.superseded.len() <= HIVE_BOOTS_MAX);
         }
+    }
+
+    #[test]
+    fn so_many_superseded_starts_are_remembered() {
+        let (mut lineage, mut boots) = (Lineage::default(), 0..);
+        let mut start = |lineage: &mut Lineage, n| {
+            boots.by_ref().take(n).for_each(|boot: u64| {
+                offer(lineage, &boot.to_string(), 1);
+            });
+        };
+        // The newest is not superseded.
+        start(&mut lineage, HIVE_BOOTS_MAX + 1);
+        assert_eq!(lineage.judge(Some("0"), Some(2)), Verdict::Superseded);
+        let counting = Counting::of(Limit::HiveBoots);
+        start(&mut lineage, 1);
+        assert_eq!(lineage.judge(Some("0"), Some(2)), Verdict::NewBoot);
+        assert_eq!(lineage.judge(Some("1"), Some(2)), Verdict::Superseded);
+        counting.counted();
     }
 }

@@ -196,6 +196,7 @@ mod tests {
         fleet::fixtures::{heartbeat, worker},
         registry::{RegistryConfig, table::Table},
     };
+    use crate::limits::tests::Counting;
 
     fn known() -> (Table, RegistryReader, Instant) {
         let now = Instant::now();
@@ -260,5 +261,14 @@ mod tests {
         assert_eq!((beat.workers_online, beat.workers_available), (3, 1));
         let beat = reader.queen_heartbeat(now + Duration::from_secs(11));
         assert_eq!((beat.hives_online, beat.worker_ids.len()), (1, 1));
+    }
+
+    #[test]
+    fn above_so_many_points_only_some_are_shown() {
+        assert_eq!(stride_of(HISTORY_POINTS_MAX), 1);
+        let counting = Counting::of(Limit::HistoryPoints);
+        assert_eq!(stride_of(HISTORY_POINTS_MAX + 1), 2);
+        counting.counted();
+        assert_eq!(stride_of(0), 1);
     }
 }

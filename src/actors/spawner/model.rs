@@ -99,6 +99,7 @@ fn stem(model: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::tests::Counting;
     use proptest::prelude::*;
 
     fn names(line: &str) -> (Option<String>, Vec<String>) {
@@ -142,5 +143,23 @@ mod tests {
         fn no_arguments_panic(args in prop::collection::vec("(--model|-m|--alias|=|,|\\PC){0,6}", 0..8)) {
             let _ = detect("x", &args, None);
         }
+    }
+
+    #[test]
+    fn names_and_their_number_are_bounded() {
+        let detected = |args: Vec<String>| detect("x", &args, None);
+        let named = |n: usize| detected(vec!["--model".into(), "m".repeat(n)]).model;
+        assert_eq!(named(MODEL_NAME_MAX).map(|name| name.len()), Some(MODEL_NAME_MAX));
+        let counting = Counting::of(Limit::ModelName);
+        assert_eq!(named(MODEL_NAME_MAX + 1), None);
+        counting.counted();
+        let aliases = |n: usize| {
+            let names: Vec<_> = (0..n).map(|i| i.to_string()).collect();
+            detected(vec![format!("--alias={}", names.join(","))]).aliases.len()
+        };
+        assert_eq!(aliases(MODEL_ALIASES_MAX), MODEL_ALIASES_MAX);
+        let counting = Counting::of(Limit::ModelAliases);
+        assert_eq!(aliases(MODEL_ALIASES_MAX + 1), MODEL_ALIASES_MAX);
+        counting.counted();
     }
 }

@@ -53,7 +53,6 @@ pub(super) struct Hub {
     view: BTreeMap<Arc<str>, (Arc<HiveRecord>, Freshness)>,
     replay: Replay,
     clients: Vec<Client>,
-    clients_limit: usize,
     snapshot: Option<(u64, Instant, Bytes)>,
     closed: bool,
     stats: Arc<StreamStats>,
@@ -67,7 +66,6 @@ impl Hub {
             view: BTreeMap::new(),
             replay: Replay::default(),
             clients: Vec::new(),
-            clients_limit: STREAM_CLIENTS_MAX,
             snapshot: None,
             closed: false,
             stats,
@@ -158,10 +156,10 @@ impl Hub {
         if self.closed {
             return Err(StreamRefused::Closed);
         }
-        if self.clients.len() >= self.clients_limit {
+        if self.clients.len() >= STREAM_CLIENTS_MAX {
             self.clients.retain(|client| !client.is_gone());
         }
-        if self.clients.len() >= self.clients_limit {
+        if self.clients.len() >= STREAM_CLIENTS_MAX {
             Limit::StreamClients.reached();
             self.stats.count_refused_client();
             return Err(StreamRefused::Full);

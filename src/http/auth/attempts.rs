@@ -66,6 +66,7 @@ fn key(from: Option<IpAddr>) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::tests::Counting;
     use proptest::prelude::*;
 
     fn address(n: u8) -> Option<IpAddr> {
@@ -117,5 +118,17 @@ mod tests {
             }
             prop_assert!(attempts.0.len() <= 3);
         }
+    }
+
+    #[test]
+    fn so_many_addresses_are_remembered() {
+        let (mut attempts, now) = (Attempts::default(), Instant::now());
+        let counting = Counting::of(Limit::LoginAddresses);
+        for n in 0..=LOGIN_ADDRESSES_MAX {
+            let from = IpAddr::from([10, 1, (n >> 8) as u8, n as u8]);
+            assert_eq!(attempts.take(Some(from), now), Ok(()));
+            assert_eq!(attempts.0.len(), (n + 1).min(LOGIN_ADDRESSES_MAX));
+        }
+        counting.counted();
     }
 }

@@ -80,6 +80,7 @@ fn halves(id: &str) -> Option<([u8; 16], [u8; 16])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::tests::Counting;
     use proptest::prelude::*;
 
     #[test]
@@ -100,9 +101,11 @@ mod tests {
     fn the_oldest_goes_when_there_are_too_many() {
         let (mut sessions, start) = (Sessions::default(), Instant::now());
         let at = |n: usize| start + Duration::from_millis(n as u64);
+        let counting = Counting::of(Limit::LoginSessions);
         let ids: Vec<_> =
             (0..=LOGIN_SESSIONS_MAX).map(|n| sessions.open(Role::Admin, at(n))).collect();
         assert_eq!(sessions.0.len(), LOGIN_SESSIONS_MAX);
+        counting.counted();
         let now = at(LOGIN_SESSIONS_MAX);
         assert_eq!(sessions.role(&ids[0], now), None);
         assert!(ids[1..].iter().all(|id| sessions.role(id, now).is_some()));

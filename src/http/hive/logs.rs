@@ -165,3 +165,31 @@ async fn next_piece(mut at: Following) -> Option<(io::Result<Bytes>, Following)>
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says what it expects")]
+mod tests {
+    use super::*;
+    use crate::limits::tests::Counting;
+
+    #[test]
+    fn so_many_lines_may_be_asked_for() {
+        let most = format!("follow=true&tail={LOG_LINES_MAX}");
+        assert_eq!(parameters(&most).unwrap(), (LOG_LINES_MAX, true));
+        let counting = Counting::of(Limit::LogLines);
+        assert!(parameters(&format!("tail={}", LOG_LINES_MAX + 1)).is_err());
+        counting.counted();
+    }
+
+    #[test]
+    fn so_many_read_at_once_and_who_leaves_makes_room() {
+        let readers = Arc::new(Readers::default());
+        let mut all: Vec<_> =
+            (0..LOG_READERS_MAX).map(|_| Reader::enter(&readers).ok().unwrap()).collect();
+        let counting = Counting::of(Limit::LogReaders);
+        assert!(Reader::enter(&readers).is_err());
+        counting.counted();
+        all.pop();
+        assert!(Reader::enter(&readers).is_ok());
+    }
+}

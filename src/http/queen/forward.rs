@@ -195,6 +195,7 @@ fn is_loopback(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::tests::Counting;
 
     #[test]
     fn only_this_machine_is_taken_as_it_comes() {
@@ -206,5 +207,18 @@ mod tests {
         {
             assert!(!is_loopback(host), "{host}");
         }
+    }
+
+    #[test]
+    fn a_drain_may_wait_for_so_long() {
+        let waits = |ms: u64| {
+            let uri = format!("/v1/hives/h/workers/a/1/drain?timeout_ms={ms}");
+            let request = actix_web::test::TestRequest::post().uri(&uri).to_http_request();
+            drain_timeout(&request, "workers/a/1/drain").ok()
+        };
+        assert_eq!(waits(DRAIN_MAX_MS), Some(Duration::from_millis(DRAIN_MAX_MS)));
+        let counting = Counting::of(Limit::DrainTime);
+        assert_eq!(waits(DRAIN_MAX_MS + 1), None);
+        counting.counted();
     }
 }

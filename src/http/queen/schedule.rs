@@ -74,7 +74,6 @@ async fn schedule(state: State, payload: web::Payload) -> Answer {
             Ok(nobody(rejected, omitted))
         }
         Err(ScheduleRefusal::TooMany) => {
-            Limit::Reservations.reached();
             Err(HttpError::overloaded("too many reservations are held", RETRY_AFTER_S))
         }
     }

@@ -5,7 +5,7 @@ use crate::actors::placement::{
     ReservationError, Reserved, ScheduleRefusal, reservation::Reservation, vram::Shares,
 };
 use crate::contract::{Rejection, ScheduleRequest};
-use crate::limits::REJECTIONS_MAX;
+use crate::limits::{Limit, REJECTIONS_MAX};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -22,6 +22,7 @@ impl Ledger {
     ) -> Result<Reserved, ScheduleRefusal> {
         self.expire(now);
         if !self.reservations.has_room() {
+            Limit::Reservations.reached();
             return Err(ScheduleRefusal::TooMany);
         }
         let ask = Ask::of(request);

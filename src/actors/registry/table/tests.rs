@@ -1,4 +1,5 @@
 use super::*;
+use crate::limits::{Limit, tests::Counting};
 use crate::{
     actors::fleet::fixtures::{heartbeat, numbered, worker},
     contract::{EventKind, StreamLifecycleKind, WorkerState},
@@ -107,10 +108,15 @@ fn more_hives_or_workers_than_there_is_room_for_are_refused() {
     for i in 0..HIVES_MAX {
         table.store(heartbeat(&format!("h{i}"), vec![]), start);
     }
+    let counting = Counting::of(Limit::Hives);
     assert_eq!(table.store(heartbeat("another", vec![]), start).0, Outcome::Full);
+    counting.counted();
     assert_eq!(table.store(heartbeat("h0", vec![]), start).0, Outcome::Stored);
-    table.workers = WORKERS_MAX;
-    assert_eq!(table.store(heartbeat("h0", vec![worker("a", "1")]), start).0, Outcome::Full);
+    table.workers = WORKERS_MAX - 1;
+    assert_eq!(table.store(heartbeat("h0", vec![worker("a", "1")]), start).0, Outcome::Stored);
+    let counting = Counting::of(Limit::Workers);
+    assert_eq!(table.store(heartbeat("h1", vec![worker("a", "1")]), start).0, Outcome::Full);
+    counting.counted();
     table.workers = 0;
 }
 
