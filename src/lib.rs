@@ -10,6 +10,7 @@
 //! main → cli, startup → http → actors → platform
 //!        cli → client ← top, doctor     (HTTP to a queen or a hive, and what is shown of it)
 //!                  contract ← http, actors        (serde, utoipa's schemas and std, nothing else)
+//!                  limits   ← everything          (std only)
 //!                  settings ← cli, startup, http  (actors get plain values, never settings)
 //! ```
 
@@ -20,6 +21,7 @@ pub mod contract;
 pub mod doctor;
 pub mod echo_worker;
 pub mod http;
+pub mod limits;
 pub mod platform;
 pub mod settings;
 pub mod startup;

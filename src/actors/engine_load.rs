@@ -8,16 +8,11 @@ mod page;
 pub use page::EngineLoad;
 
 use super::monitor::{MonitorSeat, StopMonitoring};
+use crate::limits::{ENGINE_ANSWERS_WITHIN, ENGINE_PAGE_MAX, Limit};
 use actix::prelude::*;
-use awc::{Client, Connector, http::StatusCode};
+use awc::{Client, Connector, error::PayloadError, http::StatusCode};
 use std::time::Duration;
 use thiserror::Error;
-
-/// A page that takes longer counts as not answered.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-
-/// A longer page is not read, bytes.
-const PAGE_MAX: usize = 4 << 20;
 
 /// Engines make their page on the thread that serves requests: it is not asked for more often.
 const TICK_MIN: Duration = Duration::from_millis(100);
@@ -38,7 +33,7 @@ enum EngineLoadError {
     Status(StatusCode),
     #[error("the page cannot be read: {0}")]
     Unreadable(String),
-    #[error("no answer within {} ms", ANSWER_WITHIN.as_millis())]
+    #[error("no answer within {} ms", ENGINE_ANSWERS_WITHIN.as_millis())]
     TooLate,
     #[error("the page has no gauge that is known")]
     NothingKnown,
@@ -102,9 +97,18 @@ async fn ask(client: Client, url: String) -> Result<EngineLoad, EngineLoadError>
         if !response.status().is_success() {
             return Err(Status(response.status()));
         }
-        response.body().limit(PAGE_MAX).await.map_err(|error| Unreadable(error.to_string()))
+        response.body().limit(ENGINE_PAGE_MAX).await.map_err(|error| {
+            if matches!(error, PayloadError::Overflow) {
+                Limit::EnginePage.reached();
+            }
+            Unreadable(error.to_string())
+        })
     };
-    let body = tokio::time::timeout(ANSWER_WITHIN, exchange).await.map_err(|_| TooLate)??;
+    let in_time = tokio::time::timeout(ENGINE_ANSWERS_WITHIN, exchange).await;
+    let body = in_time.map_err(|_| {
+        Limit::EngineTime.reached();
+        TooLate
+    })??;
     let load = page::read(&body);
     if load == EngineLoad::default() { Err(NothingKnown) } else { Ok(load) }
 }
@@ -122,5 +126,49 @@ impl Handler<StopMonitoring> for EngineLoadActor {
 
     fn handle(&mut self, _: StopMonitoring, ctx: &mut Self::Context) {
         ctx.stop();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says what it expects")]
+mod tests {
+    use super::*;
+    use crate::limits::tests::Counting;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    /// Answers the first request with a page of so many bytes; or does not, without one.
+    async fn engine(bytes: Option<usize>) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/metrics", listener.local_addr().unwrap());
+        actix::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await;
+            if let Some(bytes) = bytes {
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n");
+                let mut page = b"vllm:num_requests_running 3\n".to_vec();
+                page.resize(bytes, b'\n');
+                let _ = stream.write_all(head.as_bytes()).await;
+                let _ = stream.write_all(&page).await;
+            }
+            let _ = stream.read(&mut [0; 1]).await;
+        });
+        url
+    }
+
+    #[actix::test]
+    async fn a_page_is_read_up_to_its_most() {
+        let read = |bytes| async move { ask(Client::default(), engine(Some(bytes)).await).await };
+        assert_eq!(read(ENGINE_PAGE_MAX).await.unwrap().running, Some(3));
+        let counting = Counting::of(Limit::EnginePage);
+        assert!(matches!(read(ENGINE_PAGE_MAX + 1).await, Err(EngineLoadError::Unreadable(_))));
+        counting.counted();
+    }
+
+    #[actix::test]
+    async fn an_engine_that_does_not_answer_is_not_waited_for() {
+        let (counting, url) = (Counting::of(Limit::EngineTime), engine(None).await);
+        let asked = ask(Client::default(), url).await;
+        assert!(matches!(asked, Err(EngineLoadError::TooLate)));
+        counting.counted();
     }
 }

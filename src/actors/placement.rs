@@ -21,8 +21,6 @@ mod seat;
 mod vram;
 
 pub use booking::{Booking, QueuePlace, Upstream};
-pub use ledger::SESSIONS_LIMIT;
-pub use reservation::RESERVATIONS_LIMIT;
 
 use super::fleet::{FreshnessLimits, HiveRecord, WorkerFilter};
 use crate::contract::{Explanation, Rejection, ScheduleRequest};

@@ -11,9 +11,9 @@ mod intake;
 mod reader;
 mod table;
 
-pub use intake::{INTAKE_BYTES, INTAKE_WAITING, Intake, IntakeFull, Load};
+pub use intake::{Intake, IntakeFull, Load};
 pub use reader::RegistryReader;
-pub use table::{HIVES_LIMIT, Outcome, WORKERS_LIMIT};
+pub use table::Outcome;
 
 use super::{
     fleet::{FreshnessLimits, HiveRecord},
@@ -21,6 +21,7 @@ use super::{
     sse_broadcaster::{SseBroadcaster, StreamEvent, StreamStats},
 };
 use crate::contract::LifecycleEvent;
+use crate::limits::{INTAKE_WAITING_MAX, Limit};
 use actix::prelude::*;
 use std::{sync::Arc, time::Duration};
 use table::Table;
@@ -115,7 +116,7 @@ impl Actor for RegistryActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         // The bound is the intake's: a mailbox's own counts once more for each clone of its address.
-        ctx.set_mailbox_capacity(INTAKE_WAITING);
+        ctx.set_mailbox_capacity(INTAKE_WAITING_MAX);
         ctx.run_interval(SWEEP_INTERVAL, |registry, _| {
             let events = registry.table.sweep(Instant::now());
             registry.publish(events);
@@ -134,6 +135,7 @@ impl Handler<StoreHeartbeat> for RegistryActor {
 
     fn handle(&mut self, message: StoreHeartbeat, _: &mut Self::Context) -> Self::Result {
         if self.stats.is_behind() {
+            Limit::StreamBacklog.reached();
             return Err(StreamBehind);
         }
         let (outcome, events) = self.table.store((message.record, message.events), Instant::now());

@@ -53,9 +53,6 @@ use std::{
 use tokio::sync::{Semaphore, oneshot};
 use worker::Worker;
 
-/// Workers of one hive at most.
-pub const WORKERS_MAX: usize = 4096;
-
 /// Runs that are made or ended at the same moment: each holds a thread while it blocks.
 const JOBS_AT_ONCE: usize = 16;
 

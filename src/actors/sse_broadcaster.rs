@@ -9,12 +9,11 @@ mod hub;
 mod replay;
 mod stats;
 
-pub use client::{CLIENT_PATIENCE, CLIENT_QUEUE};
 pub use event::{EventId, StreamEvent};
-pub use hub::{CLIENTS_LIMIT, StreamRefused, Subscription};
-pub use replay::{REPLAY_AGE, REPLAY_EVENTS, REPLAY_WEIGHT};
-pub use stats::{BACKLOG_LIMIT, StreamStats, Ticket};
+pub use hub::{StreamRefused, Subscription};
+pub use stats::{StreamStats, Ticket};
 
+use crate::limits::STREAM_CLIENTS_MAX;
 use actix::prelude::*;
 use hub::Hub;
 use std::{sync::Arc, time::Duration};
@@ -89,7 +88,7 @@ impl Actor for SseBroadcaster {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.set_mailbox_capacity(CLIENTS_LIMIT);
+        ctx.set_mailbox_capacity(STREAM_CLIENTS_MAX);
         ctx.run_interval(SWEEP_INTERVAL, |stream, _| stream.hub.sweep(Instant::now()));
         ctx.run_interval(KEEP_ALIVE_INTERVAL, |stream, _| stream.hub.keep_alive());
     }

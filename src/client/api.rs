@@ -2,6 +2,7 @@
 
 use super::{Failure, token};
 use crate::contract::{ErrorBody, Health};
+use crate::limits::CLIENT_ANSWER_MAX;
 use awc::{
     Client, ClientRequest, ClientResponse, Connector,
     error::{ConnectError, SendRequestError},
@@ -11,9 +12,6 @@ use std::{path::PathBuf, time::Duration};
 
 /// How long a connection may take to come about.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-
-/// The largest answer that is read whole, bytes: tens of thousands of workers.
-const ANSWER_MAX: usize = 256 << 20;
 
 /// Whom to ask, and as whom.
 #[derive(Clone, Debug, clap::Args)]
@@ -159,7 +157,7 @@ impl Api {
         S: futures_util::Stream<Item = Result<bytes::Bytes, awc::error::PayloadError>>,
     {
         let mut answer = sent.map_err(|error| unreachable(&self.base, &error))?;
-        let body = answer.body().limit(ANSWER_MAX).await.map_err(|error| {
+        let body = answer.body().limit(CLIENT_ANSWER_MAX).await.map_err(|error| {
             Failure::Unreachable(format!("{} broke off its answer: {error}", self.base))
         })?;
         let text = String::from_utf8_lossy(&body).into_owned();

@@ -5,12 +5,10 @@ use super::{
     model::{HiveList, Worker},
     name::WorkerName,
 };
+use crate::limits::CLIENT_SPEC_MAX;
 use awc::http::Method;
 use serde_json::{Map, Value, json};
 use std::{io::Read, path::PathBuf};
-
-/// A spec is a few hundred bytes; bytes.
-const SPEC_MAX: u64 = 256 << 10;
 
 /// `rbee spawn`
 #[derive(Clone, Debug, clap::Args)]
@@ -154,10 +152,10 @@ fn read_spec(path: &PathBuf) -> Result<Map<String, Value>, Failure> {
     let failed = |error| Failure::NotFound(format!("cannot read the spec {shown}: {error}"));
     let mut text = String::new();
     if path.as_os_str() == "-" {
-        std::io::stdin().take(SPEC_MAX).read_to_string(&mut text).map_err(failed)?;
+        std::io::stdin().take(CLIENT_SPEC_MAX).read_to_string(&mut text).map_err(failed)?;
     } else {
         let file = std::fs::File::open(path).map_err(failed)?;
-        file.take(SPEC_MAX).read_to_string(&mut text).map_err(failed)?;
+        file.take(CLIENT_SPEC_MAX).read_to_string(&mut text).map_err(failed)?;
     }
     serde_json::from_str(&text)
         .map_err(|error| Failure::Usage(format!("the spec {shown} is no JSON object: {error}")))

@@ -1,7 +1,6 @@
 //! Server-Sent Events: bytes in, whole events out. Only what rbee's stream uses.
 
-/// An event larger than this is dropped, bytes: a snapshot of some 50,000 workers.
-const EVENT_MAX: usize = 64 << 20;
+use crate::limits::CLIENT_EVENT_MAX;
 
 /// One event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,7 +35,7 @@ impl SseParser {
     }
 
     fn append(&mut self, bytes: &[u8]) {
-        if self.line.len() + self.event.data.len() + bytes.len() > EVENT_MAX {
+        if self.line.len() + self.event.data.len() + bytes.len() > CLIENT_EVENT_MAX {
             self.too_large = true;
             self.line = Vec::new();
             self.event.data = String::new();

@@ -17,6 +17,7 @@ use super::{
     fallback::{allow, get, not_found, post},
     query, small_body,
 };
+use crate::limits::{Limit, STOP_GRACE_MAX_MS};
 use crate::{
     actors::{
         heartbeat_sender::SenderStats,
@@ -41,9 +42,6 @@ use std::{
 };
 use tokio::sync::watch;
 use utoipa::{IntoParams, ToSchema};
-
-/// The longest grace that a stop may ask for, ms.
-const GRACE_MAX_MS: u64 = 86_400_000;
 
 /// What the hive's routes need.
 #[derive(Clone)]
@@ -279,17 +277,25 @@ fn launch_error(error: &LaunchError) -> HttpError {
     ))]
 async fn stop(state: State, path: Name, request: HttpRequest) -> Answer {
     let name = name_of(&path);
-    let mut grace = None;
-    for (key, value) in query::pairs(request.query_string(), &["grace_ms"])? {
-        let ms = value.parse().ok().filter(|ms| *ms <= GRACE_MAX_MS).ok_or_else(|| {
-            query::bad_value(&key, &value, &format!("a whole number from 0 to {GRACE_MAX_MS}"))
-        })?;
-        grace = Some(Duration::from_millis(ms));
-    }
+    let grace = grace_of(request.query_string())?;
     let stopped = state.spawner.send(StopWorker { name: name.clone(), grace }).await;
     stopped.map_err(closed)?.map_err(command_error)?;
     let message = format!("worker {name} is gone");
     Ok(HttpResponse::Ok().json(Gone { status: "ok", message }))
+}
+
+fn grace_of(query: &str) -> Result<Option<Duration>, HttpError> {
+    let mut grace = None;
+    for (key, value) in query::pairs(query, &["grace_ms"])? {
+        let allowed = format!("a whole number from 0 to {STOP_GRACE_MAX_MS}");
+        let ms = query::parsed(&key, &value, &allowed)?;
+        if ms > STOP_GRACE_MAX_MS {
+            Limit::StopGrace.reached();
+            return Err(query::bad_value(&key, &value, &allowed));
+        }
+        grace = Some(Duration::from_millis(ms));
+    }
+    Ok(grace)
 }
 
 #[utoipa::path(post, path = "/v1/workers/{group}/{instance}/restart", operation_id = "restart_worker",
@@ -380,4 +386,23 @@ async fn health(state: State) -> web::Json<Health> {
         version: env!("CARGO_PKG_VERSION").into(),
         uptime_s: state.started.elapsed().as_secs(),
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says what it expects")]
+mod tests {
+    use super::*;
+    use crate::limits::tests::Counting;
+
+    #[test]
+    fn a_grace_is_bounded() {
+        let of = |ms: u64| grace_of(&format!("grace_ms={ms}"));
+        let longest = Duration::from_millis(STOP_GRACE_MAX_MS);
+        assert_eq!(of(STOP_GRACE_MAX_MS).unwrap(), Some(longest));
+        let counting = Counting::of(Limit::StopGrace);
+        assert!(of(STOP_GRACE_MAX_MS + 1).unwrap_err().to_string().contains("86400000"));
+        counting.counted();
+        assert_eq!(grace_of("").unwrap(), None);
+        assert!(grace_of("grace_ms=-1").is_err() && grace_of("grace=1").is_err());
+    }
 }

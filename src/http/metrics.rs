@@ -4,6 +4,7 @@
 //! on it then, and costs nothing before. No label has a value that a client chooses.
 
 use super::error::HttpError;
+use crate::limits::Limit;
 use crate::platform::{kept_file::malformed, process::own_figures};
 use actix_web::{HttpResponse, dev::ServiceResponse, http::header};
 use prometheus::{
@@ -69,6 +70,7 @@ impl Page {
         let help =
             "Texts of /proc and cgroupfs that made no sense; each cost one figure of one sample.";
         page.count("rbee_malformed_reads_total", help, malformed())?;
+        page.limits(role)?;
         if let Some(own) = own_figures() {
             page.count_f64(
                 "process_cpu_seconds_total",
@@ -90,6 +92,16 @@ impl Page {
             )?;
         }
         Ok(page)
+    }
+
+    /// What this role can run into.
+    fn limits(&self, role: &str) -> prometheus::Result<()> {
+        let help = "Times that something went beyond a limit, and was refused, cut or forgotten.";
+        let reached = self.counter("rbee_limit_reached_total", help, &["limit"])?;
+        for limit in Limit::ALL.iter().filter(|limit| limit.is_of(role)) {
+            reached.with_label_values(&[limit.name()]).inc_by(limit.count() as f64);
+        }
+        Ok(())
     }
 
     /// Adds what is counted elsewhere.

@@ -13,13 +13,11 @@ mod schedule;
 mod stream;
 mod validate;
 
-pub use body::{BODY_LIMIT, BODY_TIMEOUT};
 pub use counters::QueenCounters;
 pub use forward::KnownHives;
-pub use gateway::{GATEWAY_BODIES, GATEWAY_BODY, GATEWAY_REQUESTS, GatewayConfig};
+pub use gateway::GatewayConfig;
 pub use openapi::document;
-pub use scan::{DEPTH_LIMIT, OBJECTS_LIMIT};
-pub use validate::{Invalid, WORKERS_LIMIT, validate};
+pub use validate::{Invalid, validate};
 
 use super::{
     auth::{self, Access, Class},
@@ -27,6 +25,7 @@ use super::{
     error::HttpError,
     fallback::{get, not_found, post},
 };
+use crate::limits::{GATEWAY_BODIES_MAX, GATEWAY_REQUESTS_MAX};
 use crate::{
     actors::{
         fleet::{FoundWorker, write_with_workers},
@@ -110,7 +109,7 @@ impl QueenState {
             known_hives,
             placement,
             gateway,
-            gateway_intake: Arc::new(Intake::new(GATEWAY_BODIES, GATEWAY_REQUESTS)),
+            gateway_intake: Arc::new(Intake::new(GATEWAY_BODIES_MAX, GATEWAY_REQUESTS_MAX)),
             counters,
             started,
             started_unix_s: unix_s(),
@@ -287,6 +286,9 @@ async fn health(state: State) -> web::Json<Health> {
         uptime_s: state.started.elapsed().as_secs(),
     })
 }
+
+#[cfg(test)]
+mod limits_tests;
 
 #[cfg(test)]
 #[path = "queen/tests.rs"]

@@ -11,15 +11,10 @@ pub use nvidia_smi::NvidiaSmi;
 pub use nvml::NvmlLibrary;
 
 use super::process::RunError;
+use crate::limits::{GPU_TEXT_MAX, Limit};
 use nvml_wrapper::error::NvmlError;
 use std::{fs, io, path::Path, time::Instant};
 use thiserror::Error;
-
-/// GPUs of one machine that are looked at.
-const DEVICES_MAX: usize = 64;
-
-/// Bytes of a GPU's name, and of its UUID, that are kept.
-const TEXT_MAX: usize = 128;
 
 /// Who tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,18 +140,22 @@ fn is_nvidia_display(slot: &Path) -> bool {
 
 /// A driver's text as it may be shown: of one line, and not endless.
 fn shown(text: &str) -> String {
-    let text = text.trim().chars().filter(|c| !c.is_control());
-    text.scan(0, |len, c| {
-        *len += c.len_utf8();
-        (*len <= TEXT_MAX).then_some(c)
-    })
-    .collect()
+    let mut shown = String::new();
+    for c in text.trim().chars().filter(|c| !c.is_control()) {
+        if shown.len() + c.len_utf8() > GPU_TEXT_MAX {
+            Limit::GpuText.reached();
+            break;
+        }
+        shown.push(c);
+    }
+    shown
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
     use super::*;
+    use crate::limits::{GPU_OUTPUT_MAX, tests::Counting};
     use proptest::prelude::*;
     use std::os::unix::fs::symlink;
 
@@ -182,7 +181,34 @@ mod tests {
         #[test]
         fn what_is_shown_is_one_short_line(text in "\\PC{0,200}|[\\x00-\\x7f]{0,300}") {
             let shown = shown(&text);
-            prop_assert!(shown.len() <= TEXT_MAX && !shown.chars().any(char::is_control));
+            prop_assert!(shown.len() <= GPU_TEXT_MAX && !shown.chars().any(char::is_control));
+        }
+    }
+
+    #[test]
+    fn a_text_is_cut_at_its_most() {
+        assert_eq!(shown(&"x".repeat(GPU_TEXT_MAX)).len(), GPU_TEXT_MAX);
+        let counting = Counting::of(Limit::GpuText);
+        assert_eq!(shown(&"x".repeat(GPU_TEXT_MAX + 1)).len(), GPU_TEXT_MAX);
+        counting.counted();
+    }
+
+    #[test]
+    fn nvidia_smi_may_print_so_much() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        for beyond in [0, 1] {
+            let program = dir.path().join(format!("nvidia-smi-{beyond}"));
+            let script = format!("#!/bin/sh\nhead -c {} /dev/zero\n", GPU_OUTPUT_MAX + beyond);
+            fs::write(&program, script).unwrap();
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+            let counting = Counting::of(Limit::GpuOutput);
+            let deadline = Instant::now() + std::time::Duration::from_secs(30);
+            let mut smi = NvidiaSmi::new(program.to_str().unwrap());
+            let error = smi.serve(deadline, &mut |_| None).unwrap_err();
+            let garbage = matches!(error, GpuError::Garbage(_));
+            assert_eq!(garbage, beyond == 0, "{error:?}");
+            counting.at_least(beyond as u64);
         }
     }
 }

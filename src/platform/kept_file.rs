@@ -5,6 +5,7 @@
 //! directory is gone. The open cannot hang on a FIFO in the file's place, and a file that is not
 //! regular is refused.
 
+use crate::limits::{KERNEL_FILE_MAX, Limit};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{FileType, Mode, OFlags, fstat, open},
@@ -19,9 +20,6 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
-
-/// No file that is sampled is larger; what is beyond is cut off, bytes.
-pub const READ_MAX: usize = 1 << 20;
 
 const PAGE: usize = 4096;
 
@@ -76,7 +74,13 @@ impl KeptFile {
                 other => other?,
             };
             filled += count;
-            if count < SURELY_THE_END || filled >= READ_MAX {
+            if count < SURELY_THE_END {
+                break;
+            }
+            if filled >= KERNEL_FILE_MAX {
+                if self.0.read_at(&mut [0], filled as u64)? > 0 {
+                    Limit::KernelFile.reached();
+                }
                 break;
             }
             if filled == buffer.len() {
@@ -112,6 +116,7 @@ pub fn read_once(path: &Path) -> io::Result<String> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
     use super::*;
+    use crate::limits::tests::Counting;
     use nix::{sys::stat, unistd::mkfifo};
     use std::fs;
 
@@ -158,5 +163,17 @@ mod tests {
         let path = dir.path().join("f");
         fs::write(&path, [0xff, 0xfe, 0]).unwrap();
         assert!(read_once(&path).is_err());
+    }
+
+    #[test]
+    fn a_file_is_read_to_so_many_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        for beyond in [0, 1] {
+            fs::write(&path, "x".repeat(KERNEL_FILE_MAX + beyond)).unwrap();
+            let counting = Counting::of(Limit::KernelFile);
+            assert_eq!(read_once(&path).unwrap().len(), KERNEL_FILE_MAX);
+            counting.at_least(beyond as u64);
+        }
     }
 }

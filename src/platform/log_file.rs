@@ -2,6 +2,7 @@
 //! appends to it, so that it never depends on anybody's life; what is done here is to open it, to
 //! read its end, and to keep it from filling the disk.
 
+use crate::limits::{LOG_FILE_MAX, LOG_LINE_MAX, LOG_REACH_MAX, Limit};
 use dashmap::DashMap;
 use rustix::fs::{FallocateFlags, fallocate};
 use std::{
@@ -12,20 +13,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// A log beyond this is cut, bytes.
-pub const LOG_MAX: u64 = 64 << 20;
-
 /// What is kept of a log that is cut, bytes.
 const LOG_KEPT: u64 = 1 << 20;
 
-/// A line of a tail is cut to this, bytes after escaping.
-pub const TAIL_LINE_MAX: usize = 512;
-
 /// How far back a tail is looked for, per line asked for, bytes.
 const TAIL_REACH: u64 = 4096;
-
-/// And in all, bytes.
-const TAIL_REACH_MAX: u64 = 2 << 20;
 
 /// Where all logs are. Clones share what they know of the files.
 #[derive(Clone, Debug)]
@@ -151,11 +143,14 @@ impl LogFile {
         let state = self.state();
         let file = open_regular(&self.current)?;
         let size = file.metadata()?.len();
-        let reach = TAIL_REACH.saturating_mul(lines as u64).min(TAIL_REACH_MAX).min(size);
+        let reach = TAIL_REACH.saturating_mul(lines as u64).min(LOG_REACH_MAX).min(size);
         let mut bytes = vec![0; usize::try_from(reach).unwrap_or(0)];
         let read = read_at_most(&file, &mut bytes, size - reach)?;
         bytes.truncate(read);
         let from = start_of_last_lines(&bytes, lines);
+        if from == 0 && lines > 0 && size > reach {
+            Limit::LogReach.reached();
+        }
         let offset = state.cut + size - reach + read as u64;
         Ok((bytes.split_off(from), LogPosition { run: state.run, offset }))
     }
@@ -180,7 +175,7 @@ impl LogFile {
         Ok((bytes, LogPosition { run: state.run, offset }))
     }
 
-    /// The last lines for people and JSON: at most [`TAIL_LINE_MAX`] bytes each, control
+    /// The last lines for people and JSON: at most [`LOG_LINE_MAX`] bytes each, control
     /// characters escaped. Empty where there is no log.
     pub fn tail_lines(&self, lines: usize) -> Vec<String> {
         let bytes = self.tail(lines).unwrap_or_default();
@@ -196,9 +191,10 @@ impl LogFile {
         let mut state = self.state();
         let meta = fs::metadata(&self.current)?;
         let size = meta.len();
-        if size <= LOG_MAX || !meta.is_file() {
+        if size <= LOG_FILE_MAX || !meta.is_file() {
             return Ok(());
         }
+        Limit::LogFile.reached();
         let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
         let mut options = OpenOptions::new();
         let mut file = options.read(true).append(true).custom_flags(flags).open(&self.current)?;
@@ -273,7 +269,8 @@ fn escaped_line(bytes: &[u8]) -> String {
     for c in text.chars() {
         let escaped: String =
             if c.is_control() { c.escape_default().collect() } else { c.to_string() };
-        if line.len() + escaped.len() > TAIL_LINE_MAX {
+        if line.len() + escaped.len() > LOG_LINE_MAX {
+            Limit::LogLine.reached();
             break;
         }
         line.push_str(&escaped);
@@ -285,6 +282,7 @@ fn escaped_line(bytes: &[u8]) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
     use super::*;
+    use crate::limits::tests::Counting;
     use proptest::prelude::*;
 
     fn log() -> (tempfile::TempDir, LogFile) {
@@ -314,7 +312,7 @@ mod tests {
         let lines = log.tail_lines(20);
         assert_eq!(lines[0], "\\u{1b}[31mred\\tx");
         assert_eq!(lines[1], "\u{fffd}");
-        assert!(lines[2].len() <= TAIL_LINE_MAX && lines.len() == 3);
+        assert!(lines[2].len() <= LOG_LINE_MAX && lines.len() == 3);
         assert_eq!(log.tail_lines(0), Vec::<String>::new());
     }
 
@@ -322,7 +320,7 @@ mod tests {
     fn a_follower_goes_on_through_a_cut_while_the_writer_keeps_its_descriptor() {
         let (_dir, log) = log();
         let mut file = log.begin_run().unwrap();
-        file.set_len(LOG_MAX).unwrap();
+        file.set_len(LOG_FILE_MAX).unwrap();
         file.write_all(b"\nbefore\n").unwrap();
         let (_, position) = log.tail_from(1).unwrap();
         log.cap().unwrap();
@@ -342,5 +340,25 @@ mod tests {
             let wanted: String = kept.iter().map(|line| format!("{line}\n")).collect();
             prop_assert_eq!(String::from_utf8(log.tail(n).unwrap()).unwrap(), wanted);
         }
+    }
+
+    #[test]
+    fn a_log_a_line_and_the_search_for_its_end_are_bounded() {
+        let (_dir, log) = log();
+        let file = log.begin_run().unwrap();
+        file.set_len(LOG_FILE_MAX).unwrap();
+        log.cap().unwrap();
+        assert_eq!(file.metadata().unwrap().len(), LOG_FILE_MAX);
+        let (cut, reach) = (Counting::of(Limit::LogFile), Counting::of(Limit::LogReach));
+        file.set_len(LOG_FILE_MAX + 1).unwrap();
+        assert_eq!(log.tail(10_000).unwrap().len() as u64, LOG_REACH_MAX);
+        reach.counted();
+        log.cap().unwrap();
+        assert!(file.metadata().unwrap().len() < LOG_FILE_MAX);
+        cut.counted();
+        let line = Counting::of(Limit::LogLine);
+        assert_eq!(escaped_line(&[b'x'; LOG_LINE_MAX]).len(), LOG_LINE_MAX);
+        assert_eq!(escaped_line(&[b'x'; LOG_LINE_MAX + 1]).len(), LOG_LINE_MAX);
+        line.counted();
     }
 }

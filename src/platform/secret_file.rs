@@ -4,6 +4,7 @@
 //! device, something endless) neither hangs nor fills the memory. No error shows anything of a content.
 
 use super::secret::Secret;
+use crate::limits::TOKEN_MAX;
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use std::{
     fs::File,
@@ -11,12 +12,6 @@ use std::{
     path::{Path, PathBuf},
 };
 use thiserror::Error;
-
-/// The longest token, bytes.
-pub const TOKEN_MAX: usize = 256;
-
-/// A certificate chain with its key is a few KiB; bytes.
-pub const PEM_MAX: u64 = 1 << 20;
 
 /// Why a file is not taken.
 #[derive(Debug, Error)]

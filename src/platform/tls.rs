@@ -4,7 +4,8 @@
 //! Invariant: an [`Identity`] is a chain and the key that fits it; nothing else is ever served. Versions
 //! below 1.2 are not spoken.
 
-use super::secret_file::{self, Access, PEM_MAX, SecretFileError};
+use super::secret_file::{self, Access, SecretFileError};
+use crate::limits::PEM_MAX;
 use arc_swap::ArcSwap;
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,

@@ -4,6 +4,7 @@ use super::{
     host_name::HostName,
     reader::{Findings, Table},
 };
+use crate::limits::ALLOWED_HOSTS_MAX;
 use crate::platform::{
     secret::Secret,
     secret_file,
@@ -13,9 +14,6 @@ use std::{
     net::{SocketAddr, ToSocketAddrs},
     path::Path,
 };
-
-/// Names of other hosts than these are a mistake in a script.
-const HOSTS_MAX: usize = 256;
 
 /// Whom a role lets in from where.
 #[derive(Clone, Copy, Debug)]
@@ -111,7 +109,7 @@ pub(super) fn can_be_trusted(key: &str, url: &str, has_authorities: bool, findin
 pub(super) fn allowed_hosts(table: &mut Table, findings: &mut Findings) -> Vec<HostName> {
     let texts = table.strings("allowed_hosts", findings).unwrap_or_default();
     let key = table.key("allowed_hosts");
-    if texts.len() > HOSTS_MAX {
+    if texts.len() > ALLOWED_HOSTS_MAX {
         findings.add(key.as_str(), texts.len(), "must be at most 256 hosts");
     }
     let mut hosts = Vec::with_capacity(texts.len());

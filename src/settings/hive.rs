@@ -7,6 +7,7 @@ use super::{
     reader::{Findings, Table},
     worker,
 };
+use crate::limits::{HIVE_WORKERS_MAX, Limit, NAME_MAX};
 use crate::{
     contract::WorkerSpec,
     platform::{
@@ -16,9 +17,6 @@ use crate::{
 };
 use glob::Pattern;
 use std::{collections::HashSet, env, net::SocketAddr, path::PathBuf, time::Duration};
-
-/// More workers than this on one machine is a mistake in a script.
-const WORKERS_MAX: usize = 4096;
 
 /// Whether workers get a cgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,7 +184,7 @@ fn default_id() -> String {
         .to_string_lossy()
         .chars()
         .filter(|c| c.is_ascii_alphanumeric() || ".-_".contains(*c))
-        .take(names::NAME_MAX)
+        .take(NAME_MAX)
         .collect();
     names::hive_id(&plain).unwrap_or_else(|_| "localhost".into())
 }
@@ -279,8 +277,10 @@ fn read_admin(mut t: Table, f: &mut Findings) -> AdminSettings {
 fn read_workers(t: &mut Table, hostname: &str, f: &mut Findings) -> Vec<WorkerSpec> {
     let tables = t.tables("workers", f);
     let key = t.key("workers");
-    if tables.len() > WORKERS_MAX {
-        f.add(key.as_str(), tables.len(), "must be at most 4096 workers");
+    if tables.len() > HIVE_WORKERS_MAX {
+        Limit::HiveWorkers.reached();
+        let allowed = format!("must be at most {HIVE_WORKERS_MAX} workers");
+        f.add(key.as_str(), tables.len(), &allowed);
         return Vec::new();
     }
     let mut seen = HashSet::new();

@@ -5,6 +5,7 @@ use super::{
     queen::{self, QueenSettings},
     reader::{Findings, Problem, Table},
 };
+use crate::limits::CONFIG_FILE_MAX;
 use config::{Config, Environment, File, FileFormat};
 use serde_json::{Map, Value};
 use std::{
@@ -12,9 +13,6 @@ use std::{
     path::{Path, PathBuf},
 };
 use thiserror::Error;
-
-/// A configuration file is read whole; nobody writes one larger than this, bytes.
-const FILE_MAX: u64 = 16 << 20;
 
 /// The roles to run. At least one is there.
 #[derive(Debug)]
@@ -77,8 +75,8 @@ pub fn load(
 fn read_file(path: &Path) -> Result<String, SettingsError> {
     let failed = |source| SettingsError::Read { path: path.to_path_buf(), source };
     let meta = std::fs::metadata(path).map_err(failed)?;
-    if !meta.is_file() || meta.len() > FILE_MAX {
-        let why = format!("must be a regular file of at most {} MiB", FILE_MAX >> 20);
+    if !meta.is_file() || meta.len() > CONFIG_FILE_MAX {
+        let why = format!("must be a regular file of at most {} MiB", CONFIG_FILE_MAX >> 20);
         return Err(failed(io::Error::other(why)));
     }
     std::fs::read_to_string(path).map_err(failed)
@@ -170,6 +168,7 @@ fn read(document: Value, insecure: bool, findings: &mut Findings) -> Option<Sett
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
     use super::*;
+    use crate::limits::{HIVE_WORKERS_MAX, Limit, tests::Counting};
     use std::io::Write;
 
     fn load_text(text: &str, environment: &[(&str, &str)]) -> Result<Settings, SettingsError> {
@@ -286,5 +285,27 @@ mod tests {
         assert!(matches!(load_text("[hive", &[]), Err(SettingsError::Syntax { .. })));
         assert!(matches!(load(Path::new("/"), [], false), Err(SettingsError::Read { .. })));
         assert_eq!(keys(load_text("", &[])), ["hive, queen"]);
+    }
+
+    #[test]
+    fn so_many_workers_may_be_configured() {
+        let with = |n: usize| {
+            let one =
+                |i| format!("[[hive.workers]]\ngroup=\"a\"\ninstance=\"{i}\"\ncommand=\"c\"\n");
+            load_text(&format!("[hive]\n{}", (0..n).map(one).collect::<String>()), &[])
+        };
+        assert!(with(HIVE_WORKERS_MAX).is_ok());
+        let counting = Counting::of(Limit::HiveWorkers);
+        assert_eq!(keys(with(HIVE_WORKERS_MAX + 1)), ["hive.workers"]);
+        counting.counted();
+    }
+
+    #[test]
+    fn a_file_is_of_at_most_so_many_bytes() {
+        let mut text = "[queen]\n#".to_owned();
+        text.push_str(&"x".repeat(CONFIG_FILE_MAX as usize - text.len()));
+        assert!(load_text(&text, &[]).is_ok());
+        text.push('x');
+        assert!(matches!(load_text(&text, &[]), Err(SettingsError::Read { .. })));
     }
 }

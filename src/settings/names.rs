@@ -1,8 +1,7 @@
 //! What a group, an instance or a hive may be called. Names become directories and unit-like
 //! cgroups, so that what a filesystem, cgroupfs or systemd gives a meaning of its own is refused.
 
-/// The longest name, bytes.
-pub const NAME_MAX: usize = 64;
+use crate::limits::NAME_MAX;
 
 /// cgroupfs puts files of these names beside a worker's directory.
 const RESERVED_PREFIXES: [&str; 11] = [

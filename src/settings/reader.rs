@@ -4,6 +4,7 @@
 //! one pass over a document finds all that is wrong with it. A caller must look at the problems
 //! before it uses any of the values.
 
+use crate::limits::{Limit, SPEC_LIST_MAX};
 use serde_json::{Map, Value};
 use std::{fmt, ops::RangeInclusive, time::Duration};
 
@@ -247,14 +248,16 @@ impl Table {
 
     /// A list of strings; from the environment, separated by commas.
     pub fn strings(&mut self, key: &'static str, findings: &mut Findings) -> Option<Vec<String>> {
-        const LONGEST: usize = 4096;
         let items = match self.take(key)? {
-            Value::Array(items) if items.len() <= LONGEST => items,
+            Value::Array(items) if items.len() <= SPEC_LIST_MAX => items,
             Value::String(text) if findings.text_values => {
                 let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
                 return Some(parts.map(str::to_owned).collect());
             }
             other => {
+                if other.is_array() {
+                    Limit::SpecList.reached();
+                }
                 findings.add(self.key(key), other, "must be a list of at most 4096 strings");
                 return None;
             }

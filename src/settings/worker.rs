@@ -5,6 +5,7 @@ use super::{
     names,
     reader::{Findings, Problem, Table},
 };
+use crate::limits::{Limit, SPEC_GPUS_MAX, SPEC_TEXT_MAX};
 use crate::{
     contract::{LiveProbe, LoadSource, ReadyProbe, RestartPolicy, RestartWhen, WorkerSpec},
     platform::limits,
@@ -14,9 +15,6 @@ use serde_json::Value;
 
 /// The longest delay that any key takes: a day, ms.
 pub(in crate::settings) const DAY_MS: u64 = 86_400_000;
-
-/// GPUs of one worker.
-const GPUS_MAX: usize = 64;
 
 const RESTART_WHEN: [(&str, RestartWhen); 3] = [
     ("on-failure", RestartWhen::OnFailure),
@@ -91,7 +89,8 @@ pub(in crate::settings) fn read(
 fn read_gpus(t: &mut Table, f: &mut Findings) -> Vec<String> {
     let gpus = t.strings("gpus", f).unwrap_or_default();
     let key = t.key("gpus");
-    if gpus.len() > GPUS_MAX {
+    if gpus.len() > SPEC_GPUS_MAX {
+        Limit::SpecGpus.reached();
         f.add(key.as_str(), gpus.len(), "must be at most 64 GPUs");
     }
     for (index, gpu) in gpus.iter().enumerate() {
@@ -193,10 +192,17 @@ fn existing_user(text: &str) -> Result<String, String> {
 }
 
 fn plain_text(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.len() > 1024 || text.chars().any(char::is_control) {
+    count_long(text);
+    if text.is_empty() || text.len() > SPEC_TEXT_MAX || text.chars().any(char::is_control) {
         return Err("must be 1 to 1024 bytes without control characters".into());
     }
     Ok(text.to_owned())
+}
+
+fn count_long(text: &str) {
+    if text.len() > SPEC_TEXT_MAX {
+        Limit::SpecText.reached();
+    }
 }
 
 /// An absolute `http` URL: workers are spoken to without TLS.
@@ -211,7 +217,8 @@ pub(in crate::settings) fn url(text: &str) -> Result<String, String> {
         "must be a URL that begins with http:// or https:// and names a host, and no user"
             .to_owned()
     };
-    if text.len() > 1024 {
+    count_long(text);
+    if text.len() > SPEC_TEXT_MAX {
         return Err("must be at most 1024 bytes".into());
     }
     let uri: Uri = text.parse().map_err(|_| allowed())?;
@@ -232,6 +239,7 @@ fn default_url(hostname: &str, instance: &str) -> Option<String> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
     use super::*;
+    use crate::limits::tests::Counting;
     use serde_json::json;
 
     fn keys(value: Value) -> Vec<String> {
@@ -292,5 +300,31 @@ mod tests {
     fn a_spec_that_is_no_object_is_refused() {
         assert_eq!(keys(json!([1, 2])), ["body"]);
         assert_eq!(keys(json!("x")), ["body"]);
+    }
+
+    #[test]
+    fn lists_and_texts_of_a_spec_are_bounded() {
+        let spec = |key: &str, value: Value| {
+            let mut spec = json!({"group": "a", "instance": "b", "command": "c"});
+            spec[key] = value;
+            from_json(spec, "h").is_ok()
+        };
+        let gpus = |n: usize| json!((0..n).map(|i| i.to_string()).collect::<Vec<_>>());
+        let list = |n: usize| json!(vec!["x"; n]);
+        let text = |n: usize| json!("m".repeat(n));
+        let url = |n: usize| json!(format!("http://h/{}", "x".repeat(n - "http://h/".len())));
+        type Filled<'a> = &'a dyn Fn(usize) -> Value;
+        let cases: [(Limit, &str, usize, Filled<'_>); 4] = [
+            (Limit::SpecGpus, "gpus", SPEC_GPUS_MAX, &gpus),
+            (Limit::SpecList, "args", crate::limits::SPEC_LIST_MAX, &list),
+            (Limit::SpecText, "model", SPEC_TEXT_MAX, &text),
+            (Limit::SpecText, "url", SPEC_TEXT_MAX, &url),
+        ];
+        for (limit, key, most, filled) in cases {
+            assert!(spec(key, filled(most)), "{key}");
+            let counting = Counting::of(limit);
+            assert!(!spec(key, filled(most + 1)), "{key}");
+            counting.counted();
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The limit of open files. A hive keeps several open for each worker, a queen one for each connection;
 //! what a daemon is started with is for programs that need few.
 
-use crate::actors::spawner::WORKERS_MAX;
+use crate::limits::HIVE_WORKERS_MAX;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Files that a hive keeps open for a worker.
@@ -9,7 +9,7 @@ const A_WORKER: u64 = 10;
 /// Files that a daemon keeps open for itself.
 const OWN: u64 = 1_024;
 /// For as many workers as there may be.
-const WANTED: u64 = WORKERS_MAX as u64 * A_WORKER + OWN;
+const WANTED: u64 = HIVE_WORKERS_MAX as u64 * A_WORKER + OWN;
 
 /// The limit now, and before.
 #[derive(Clone, Copy, Debug)]

@@ -109,13 +109,16 @@ async fn what_is_no_login_is_refused_without_being_shown() {
     let site = Site::new();
     let daemon = site.start("queen", &queen_with_tokens(&site)).await;
     let queen = daemon.queen();
-    let long = json!({"token": "x".repeat(5000)}).to_string();
+    // A login is of at most 4096 bytes.
+    let of_bytes = |n: usize| json!({"token": "x".repeat(n - r#"{"token":""}"#.len())}).to_string();
+    let (most, long) = (of_bytes(4096), of_bytes(4097));
     let text = ("content-type", "text/plain");
     for (header, body, status) in [
         (JSON, r#"{"token": 987654321}"#, 400),
         (JSON, r#"{"tokn": "987654321"}"#, 400),
         (JSON, "987654321", 400),
         (text, r#"{"token": "987654321"}"#, 415),
+        (JSON, most.as_str(), 401),
         (JSON, long.as_str(), 413),
         (JSON, r#"{"token": "987654321"}"#, 401),
     ] {
@@ -123,6 +126,7 @@ async fn what_is_no_login_is_refused_without_being_shown() {
         assert_eq!(answer.status, status, "{body}");
         assert!(!answer.body.contains("987654321") && !answer.has("set-cookie"), "{answer:?}");
     }
+    assert_eq!(queen.with_token(ADMIN).reached("login_body").await, 1);
 }
 
 #[actix_web::test]
@@ -141,6 +145,7 @@ async fn guessing_is_slowed_down_and_being_right_is_not() {
     assert_eq!(statuses[11], 429);
     let refused = login(queen, ADMIN).await;
     assert_eq!(refused.status, 429);
+    assert!(queen.with_token(ADMIN).reached("login_attempts").await >= 2);
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=7).contains(&wait), "{wait}");
 }

@@ -98,6 +98,7 @@ async fn a_worker_that_says_nothing_is_given_up_in_time() {
     let answer = chat(queen.queen(), &[], &chat_body("m", "hello", false)).await.expect(504).await;
     assert!((ms(490)..secs(5)).contains(&start.elapsed()), "{:?}", start.elapsed());
     assert!(answer["error"]["message"].is_string(), "{answer}");
+    assert_eq!(queen.queen().reached("gateway_first_byte").await, 1);
     worker.client_left().await;
     assert_eq!(worker.requests().len(), 1, "a worker that got it may be at it");
 }

@@ -66,6 +66,7 @@ async fn a_full_queue_is_told_at_once() {
         match select(pin!(ask()), pin!(ask())).await {
             Either::Left((turned_away, waiting)) | Either::Right((turned_away, waiting)) => {
                 turned_away.expect_retry_after(429).await;
+                assert_eq!(queen.queen().reached("gateway_queue").await, 1);
                 assert!(start.elapsed() < secs(3), "it took {:?}", start.elapsed());
                 held.send(ANSWER.into()).expect("the worker waits for it");
                 drop(held);
@@ -91,6 +92,7 @@ async fn waiting_ends_in_time() {
         let start = Instant::now();
         chat(queen.queen(), &[], &body).await.expect_retry_after(503).await;
         assert!((ms(490)..secs(4)).contains(&start.elapsed()), "{:?}", start.elapsed());
+        assert_eq!(queen.queen().reached("gateway_queue_time").await, 1);
         held.send(ANSWER.into()).expect("the worker waits for it");
         drop(held);
     };

@@ -2,10 +2,8 @@
 //! they are.
 
 use crate::contract::LifecycleEvent;
+use crate::limits::{Limit, OUTBOX_MAX};
 use std::collections::VecDeque;
-
-/// Events kept for an absent queen; the oldest go first.
-pub const OUTBOX_MAX: usize = 1024;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -23,6 +21,7 @@ impl Outbox {
         if self.waiting.len() == OUTBOX_MAX {
             self.waiting.pop_front();
             self.dropped += 1;
+            Limit::Outbox.reached();
         }
         self.waiting.push_back(event);
         self.dropped
@@ -45,6 +44,7 @@ impl Outbox {
 mod tests {
     use super::*;
     use crate::contract::{EventKind, WorkerState};
+    use crate::limits::tests::Counting;
 
     fn event() -> LifecycleEvent {
         LifecycleEvent {
@@ -76,7 +76,9 @@ mod tests {
         for _ in 0..OUTBOX_MAX {
             assert_eq!(outbox.push(event()), 0);
         }
+        let counting = Counting::of(Limit::Outbox);
         assert_eq!(outbox.push(event()), 1);
+        counting.counted();
         let (waiting, last) = outbox.pending();
         assert_eq!((waiting.len(), waiting[0].seq, last), (OUTBOX_MAX, 2, OUTBOX_MAX as u64 + 1));
     }

@@ -1,21 +1,17 @@
 //! One heartbeat on the wire, and what its answer means.
 
 use super::SenderConfig;
+use crate::limits::{Limit, QUEEN_ANSWER_MAX, QUEEN_RETRY_AFTER_MAX};
 use crate::{contract::ErrorBody, platform::secret::Secret};
 use awc::{
     Client, Connector,
+    error::PayloadError,
     http::{
         StatusCode,
         header::{self, HeaderValue},
     },
 };
 use std::time::Duration;
-
-/// An answer is an error's text at most; more is not read, bytes.
-const ANSWER_MAX: usize = 64 << 10;
-
-/// The longest that a queen's `Retry-After` is obeyed.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// What became of a heartbeat.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,7 +60,12 @@ pub async fn post(
             request = request.insert_header((header::AUTHORIZATION, token));
         }
         let mut response = request.send_body(body).await.map_err(|error| error.to_string())?;
-        let text = response.body().limit(ANSWER_MAX).await.map_err(|error| error.to_string())?;
+        let text = response.body().limit(QUEEN_ANSWER_MAX).await.map_err(|error| {
+            if matches!(error, PayloadError::Overflow) {
+                Limit::QueenAnswer.reached();
+            }
+            error.to_string()
+        })?;
         let wait = response
             .headers()
             .get(header::RETRY_AFTER)
@@ -83,7 +84,10 @@ fn judge(status: StatusCode, retry_after: Option<Duration>, text: &[u8]) -> Answ
     match (status, retry_after) {
         (StatusCode::OK, _) => Answer::Stored,
         (StatusCode::SERVICE_UNAVAILABLE, Some(wait)) => {
-            Answer::Overloaded(wait.min(RETRY_AFTER_MAX))
+            if wait > QUEEN_RETRY_AFTER_MAX {
+                Limit::QueenRetryAfter.reached();
+            }
+            Answer::Overloaded(wait.min(QUEEN_RETRY_AFTER_MAX))
         }
         (StatusCode::CONFLICT, _) => Answer::Superseded(shown()),
         (status, _) if status.is_client_error() => {
@@ -101,8 +105,10 @@ fn message_of(text: &[u8]) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says what it expects")]
 mod tests {
     use super::*;
+    use crate::limits::tests::Counting;
 
     #[test]
     fn each_answer_has_its_meaning() {
@@ -112,7 +118,7 @@ mod tests {
         };
         assert_eq!(judged(200, None), Answer::Stored);
         assert_eq!(judged(503, Some(2)), Answer::Overloaded(Duration::from_secs(2)));
-        assert_eq!(judged(503, Some(9_999)), Answer::Overloaded(RETRY_AFTER_MAX));
+        assert_eq!(judged(503, Some(9_999)), Answer::Overloaded(QUEEN_RETRY_AFTER_MAX));
         assert_eq!(judged(409, None), Answer::Superseded("why".into()));
         for code in [400, 401, 413] {
             assert!(matches!(judged(code, None), Answer::Refused(_)), "{code}");
@@ -120,5 +126,44 @@ mod tests {
         for code in [204, 301, 500, 502, 503] {
             assert!(matches!(judged(code, None), Answer::Missing(_)), "{code}");
         }
+    }
+
+    #[test]
+    fn a_wait_is_obeyed_up_to_its_most() {
+        let judged =
+            |wait| judge(StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(wait)), b"");
+        assert_eq!(judged(60), Answer::Overloaded(QUEEN_RETRY_AFTER_MAX));
+        let counting = Counting::of(Limit::QueenRetryAfter);
+        assert_eq!(judged(61), Answer::Overloaded(QUEEN_RETRY_AFTER_MAX));
+        counting.counted();
+    }
+
+    /// Answers the first request with so many bytes.
+    async fn queen_that_says(bytes: usize) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        actix::spawn(async move {
+            use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await;
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n");
+            let _ = stream.write_all(head.as_bytes()).await;
+            let _ = stream.write_all(&vec![b' '; bytes]).await;
+            let _ = stream.read(&mut [0; 1]).await;
+        });
+        url
+    }
+
+    #[actix::test]
+    async fn an_answer_is_read_up_to_its_most() {
+        let within = Duration::from_secs(30);
+        let told = |bytes| async move {
+            let url = queen_that_says(bytes).await;
+            post(Client::default(), url, None, Vec::new(), within).await
+        };
+        assert_eq!(told(QUEEN_ANSWER_MAX).await, Answer::Stored);
+        let counting = Counting::of(Limit::QueenAnswer);
+        assert!(matches!(told(QUEEN_ANSWER_MAX + 1).await, Answer::Missing(_)));
+        counting.counted();
     }
 }

@@ -1,6 +1,7 @@
 //! A worker as its hive tells it: what was written of it, put together. Pure.
 
 use super::{Entry, WorkerName};
+use crate::limits::{Limit, WORKER_PIDS_MAX};
 use crate::{
     actors::{
         gpu_sampler::{GpuView, WorkerGpus},
@@ -13,9 +14,6 @@ use std::time::Instant;
 
 /// Below this share of a core a worker without a GPU counts as idle, percent.
 const IDLE_BELOW_CPU_PCT: f64 = 5.0;
-
-/// PIDs that are told of one worker.
-const PIDS_MAX: usize = 1024;
 
 /// `log_tail`: with the last lines of its last exit.
 pub(super) fn report(
@@ -79,7 +77,10 @@ pub(super) fn report(
 
 /// A worker that forks without end must not make its hive's heartbeat too large.
 fn bounded(mut pids: Vec<u32>) -> Vec<u32> {
-    pids.truncate(PIDS_MAX);
+    if pids.len() > WORKER_PIDS_MAX {
+        Limit::WorkerPids.reached();
+        pids.truncate(WORKER_PIDS_MAX);
+    }
     pids
 }
 
@@ -117,6 +118,7 @@ fn memory_limit_mb(spec: &WorkerSpec) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::tests::Counting;
 
     #[test]
     fn where_there_is_a_gpu_the_gpu_decides() {
@@ -126,5 +128,14 @@ mod tests {
         assert_eq!(idle(&figures, GpuSource::NvidiaSmi, &on_gpus(0.5, true)), Some(false));
         assert_eq!(idle(&figures, GpuSource::Nvml, &on_gpus(0.0, false)), None);
         assert_eq!(idle(&Figures::default(), GpuSource::Nvml, &on_gpus(0.0, true)), None);
+    }
+
+    #[test]
+    fn so_many_pids_are_told() {
+        let pids = |n: usize| bounded((1..=n as u32).collect()).len();
+        assert_eq!(pids(WORKER_PIDS_MAX), WORKER_PIDS_MAX);
+        let counting = Counting::of(Limit::WorkerPids);
+        assert_eq!(pids(WORKER_PIDS_MAX + 1), WORKER_PIDS_MAX);
+        counting.counted();
     }
 }

@@ -21,6 +21,7 @@ use super::{
     seat::{Seat, Standing},
     vram::Promises,
 };
+use crate::limits::{Limit, SESSIONS_MAX};
 use crate::{
     actors::fleet::{HiveRecord, WorkerFilter, freshness, turned_away},
     contract::{Freshness, WorkerState},
@@ -33,8 +34,6 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Sessions that are remembered; the one not seen for longest is forgotten first.
-pub const SESSIONS_LIMIT: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
 /// A session stays with a worker that has no slots as long as this has not so many requests more than
 /// the best one.
 const SESSION_SLACK: u64 = 4;
@@ -90,7 +89,7 @@ impl Ledger {
             index: Index::default(),
             promises: Promises::default(),
             reservations: Reservations::default(),
-            sessions: LruCache::new(SESSIONS_LIMIT),
+            sessions: LruCache::new(NonZeroUsize::new(SESSIONS_MAX).unwrap_or(NonZeroUsize::MIN)),
             exclusions: BTreeSet::new(),
             turns: 0,
             handovers: Vec::new(),
@@ -214,7 +213,10 @@ impl Ledger {
         seat.chosen_at = turn;
         let key = seat.key;
         if let Some(session) = session {
-            self.sessions.put(session_key(session, model), key);
+            let before = self.sessions.push(session_key(session, model), key);
+            if before.is_some_and(|(name, _)| name != session_key(session, model)) {
+                Limit::Sessions.reached();
+            }
         }
         self.move_in_index(index, now);
     }

@@ -1,15 +1,13 @@
 //! Slots that are held for a caller until he uses them, gives them back or his time is over. Pure.
 
 use super::{WorkerKey, vram::Shares};
+use crate::limits::RESERVATIONS_MAX;
 use std::{
     collections::{BTreeSet, HashMap},
     time::Duration,
 };
 use tokio::time::Instant;
 use uuid::Uuid;
-
-/// Reservations at once.
-pub const RESERVATIONS_LIMIT: usize = 100_000;
 
 /// One of them.
 #[derive(Debug)]
@@ -38,7 +36,7 @@ pub(super) struct Reservations {
 impl Reservations {
     /// Whether one more may be held.
     pub(super) fn has_room(&self) -> bool {
-        self.by_id.len() < RESERVATIONS_LIMIT
+        self.by_id.len() < RESERVATIONS_MAX
     }
 
     /// How many are held, or were and have not expired.

@@ -3,10 +3,8 @@
 //! Each start of a hive has a `boot_id`; a new one supersedes the one before for good, so that two
 //! hives with one id are told apart from one hive that restarted: the older of them is refused.
 
+use crate::limits::{HIVE_BOOTS_MAX, Limit};
 use std::collections::VecDeque;
-
-/// Superseded starts remembered per hive id; the oldest is forgotten first.
-const SUPERSEDED_LIMIT: usize = 16;
 
 /// What to do with a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +52,8 @@ impl Lineage {
             return;
         }
         if let Some(old) = self.current.replace(boot_id.to_owned()) {
-            if self.superseded.len() == SUPERSEDED_LIMIT {
+            if self.superseded.len() == HIVE_BOOTS_MAX {
+                Limit::HiveBoots.reached();
                 self.superseded.pop_front();
             }
             self.superseded.push_back(old);
@@ -66,6 +65,7 @@ impl Lineage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::tests::Counting;
     use proptest::prelude::*;
 
     fn offer(lineage: &mut Lineage, boot: &str, seq: u64) -> Verdict {
@@ -133,7 +133,25 @@ mod tests {
             for boot in 0..boots {
                 offer(&mut lineage, &boot.to_string(), 0);
             }
-            prop_assert!(lineage.superseded.len() <= SUPERSEDED_LIMIT);
+            prop_assert!(lineage.superseded.len() <= HIVE_BOOTS_MAX);
         }
+    }
+
+    #[test]
+    fn so_many_superseded_starts_are_remembered() {
+        let (mut lineage, mut boots) = (Lineage::default(), 0..);
+        let mut start = |lineage: &mut Lineage, n| {
+            boots.by_ref().take(n).for_each(|boot: u64| {
+                offer(lineage, &boot.to_string(), 1);
+            });
+        };
+        // The newest is not superseded.
+        start(&mut lineage, HIVE_BOOTS_MAX + 1);
+        assert_eq!(lineage.judge(Some("0"), Some(2)), Verdict::Superseded);
+        let counting = Counting::of(Limit::HiveBoots);
+        start(&mut lineage, 1);
+        assert_eq!(lineage.judge(Some("0"), Some(2)), Verdict::NewBoot);
+        assert_eq!(lineage.judge(Some("1"), Some(2)), Verdict::Superseded);
+        counting.counted();
     }
 }

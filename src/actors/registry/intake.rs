@@ -2,15 +2,11 @@
 //! registry has dealt with it, even if whoever sent it has gone meanwhile; a request to the gateway
 //! until its answer has ended.
 
+use crate::limits::{INTAKE_BYTES_MAX, INTAKE_WAITING_MAX};
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
-
-/// Bytes of heartbeat bodies held at once, read or waiting.
-pub const INTAKE_BYTES: usize = 256 << 20;
-/// Heartbeats waiting for the registry at once.
-pub const INTAKE_WAITING: usize = 1_024;
 
 /// Too much is waiting already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,7 +25,7 @@ pub struct Intake {
 /// For heartbeats.
 impl Default for Intake {
     fn default() -> Self {
-        Self::new(INTAKE_BYTES, INTAKE_WAITING)
+        Self::new(INTAKE_BYTES_MAX, INTAKE_WAITING_MAX)
     }
 }
 
@@ -106,13 +102,13 @@ mod tests {
     fn what_is_taken_is_bounded_and_given_back() {
         let intake = Arc::new(Intake::default());
         let mut load = intake.begin();
-        assert_eq!(load.grow(INTAKE_BYTES), Ok(()));
+        assert_eq!(load.grow(INTAKE_BYTES_MAX), Ok(()));
         assert_eq!(intake.begin().grow(1), Err(IntakeFull));
         drop(load);
         assert_eq!(intake.begin().grow(1), Ok(()));
         assert_eq!(intake.bytes.load(Ordering::Relaxed), 0);
         let mut load = intake.begin();
-        assert_eq!(load.grow(INTAKE_BYTES), Ok(()));
+        assert_eq!(load.grow(INTAKE_BYTES_MAX), Ok(()));
         load.release_bytes();
         drop(load);
         assert_eq!(intake.bytes.load(Ordering::Relaxed), 0);
@@ -121,11 +117,11 @@ mod tests {
     #[test]
     fn only_so_many_wait_at_once() {
         let intake = Arc::new(Intake::default());
-        let mut loads: Vec<_> = (0..INTAKE_WAITING).map(|_| intake.begin()).collect();
+        let mut loads: Vec<_> = (0..INTAKE_WAITING_MAX).map(|_| intake.begin()).collect();
         assert!(loads.iter_mut().all(|load| load.enqueue().is_ok() && load.enqueue().is_ok()));
         assert_eq!(intake.begin().enqueue(), Err(IntakeFull));
         loads.pop();
         assert_eq!(intake.begin().enqueue(), Ok(()));
-        assert_eq!(intake.waiting(), INTAKE_WAITING - 1);
+        assert_eq!(intake.waiting(), INTAKE_WAITING_MAX - 1);
     }
 }

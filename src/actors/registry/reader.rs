@@ -11,11 +11,9 @@ use crate::actors::{
 use crate::contract::{
     Freshness, HiveView, QueenHeartbeat, WorkerHistory, WorkerReport, WorkerState, WorkerView,
 };
+use crate::limits::{HISTORY_POINTS_MAX, Limit};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
-
-/// Points in one answer about all workers; above it only every so many are shown.
-const HISTORY_POINTS_LIMIT: usize = 1_000_000;
 
 /// A read-only handle on the registry, cheap to clone.
 #[derive(Clone, Debug)]
@@ -111,7 +109,7 @@ impl RegistryReader {
     pub fn history(&self, within: Duration, now: Instant) -> Vec<WorkerHistory> {
         let points: usize =
             self.hives.iter().map(|e| e.rings.iter().map(|r| r.len()).sum::<usize>()).sum();
-        let stride = points.div_ceil(HISTORY_POINTS_LIMIT).max(1);
+        let stride = stride_of(points);
         let mut histories = Vec::new();
         for entry in self.hives.iter() {
             if self.judged(Arc::clone(&entry.record), now).is_none() {
@@ -178,6 +176,14 @@ fn is_available(worker: &WorkerReport) -> bool {
     worker.state == WorkerState::Ready && worker.idle == Some(true)
 }
 
+/// Of so many points every which one is shown.
+fn stride_of(points: usize) -> usize {
+    if points > HISTORY_POINTS_MAX {
+        Limit::HistoryPoints.reached();
+    }
+    points.div_ceil(HISTORY_POINTS_MAX).max(1)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test says what it expects")]
 mod tests {
@@ -186,6 +192,7 @@ mod tests {
         fleet::fixtures::{heard, heartbeat, worker},
         registry::{RegistryConfig, table::Table},
     };
+    use crate::limits::tests::Counting;
 
     fn known() -> (Table, RegistryReader, Instant) {
         let now = Instant::now();
@@ -251,5 +258,14 @@ mod tests {
         assert_eq!((beat.workers_online, beat.workers_available), (3, 1));
         let beat = reader.queen_heartbeat(now + Duration::from_secs(11));
         assert_eq!((beat.hives_online, beat.worker_ids.len()), (1, 1));
+    }
+
+    #[test]
+    fn above_so_many_points_only_some_are_shown() {
+        assert_eq!(stride_of(HISTORY_POINTS_MAX), 1);
+        let counting = Counting::of(Limit::HistoryPoints);
+        assert_eq!(stride_of(HISTORY_POINTS_MAX + 1), 2);
+        counting.counted();
+        assert_eq!(stride_of(0), 1);
     }
 }

@@ -10,6 +10,7 @@ use super::{
     events::{EventGate, hive_event, worker_event},
     history::{HistoryBudget, HistoryClock, Ring, carry_over},
 };
+use crate::limits::{HIVES_MAX, Limit, WORKERS_MAX};
 use crate::{
     actors::{
         fleet::{HiveRecord, freshness},
@@ -22,10 +23,6 @@ use dashmap::DashMap;
 use std::{collections::HashMap, sync::Arc};
 use tokio::time::Instant;
 
-/// Hives known at once.
-pub const HIVES_LIMIT: usize = 4_096;
-/// Workers known at once, on all hives.
-pub const WORKERS_LIMIT: usize = 262_144;
 /// After trimming, this part of the history budget is left free, so that the next new worker does
 /// not have everything trimmed again.
 const TRIM_SLACK: usize = 8;
@@ -154,8 +151,15 @@ impl Table {
     fn has_room_for(&self, record: &HiveRecord) -> bool {
         let known = self.hives.get(&record.id).map(|e| e.record.workers.len());
         let others = self.workers - known.unwrap_or(0);
-        (known.is_some() || self.ledgers.len() < HIVES_LIMIT)
-            && others + record.workers.len() <= WORKERS_LIMIT
+        if known.is_none() && self.ledgers.len() >= HIVES_MAX {
+            Limit::Hives.reached();
+            return false;
+        }
+        if others + record.workers.len() > WORKERS_MAX {
+            Limit::Workers.reached();
+            return false;
+        }
+        true
     }
 
     /// Books the heartbeat and says what happened besides it: the hive is back, its workers' events.

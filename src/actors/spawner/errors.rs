@@ -1,7 +1,8 @@
 //! Why the spawner did not do what it was asked.
 
-use super::{WORKERS_MAX, run::LaunchError};
+use super::run::LaunchError;
 use crate::actors::hive_board::WorkerName;
+use crate::limits::HIVE_WORKERS_MAX;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -12,7 +13,7 @@ pub enum SpawnRefusal {
     #[error("there is a worker {0} already")]
     Exists(WorkerName),
     /// The hive has as many as it takes.
-    #[error("this hive has {WORKERS_MAX} workers, which is the most it takes")]
+    #[error("this hive has {HIVE_WORKERS_MAX} workers, which is the most it takes")]
     TooMany,
     /// The hive is ending.
     #[error("this hive is ending and takes no new workers")]

@@ -1,13 +1,14 @@
 //! What can be asked of the spawner. An answer means that it has happened.
 
 use super::{
-    SpawnerActor, WORKERS_MAX,
+    SpawnerActor,
     errors::{SpawnRefusal, WorkerCommandError},
     lifecycle::{Event, Goal, Phase},
     record::Origin,
     run::LaunchError,
     worker::{Awaited, Worker},
 };
+use crate::limits::{HIVE_WORKERS_MAX, Limit};
 use crate::{actors::hive_board::WorkerName, contract::WorkerSpec};
 use actix::prelude::*;
 use std::{sync::Arc, time::Duration};
@@ -141,7 +142,8 @@ impl Handler<SpawnWorker> for SpawnerActor {
         let name = WorkerName::new(&spec.group, &spec.instance);
         let refusal = if self.workers.contains_key(&name) {
             Some(SpawnRefusal::Exists(name))
-        } else if self.workers.len() >= WORKERS_MAX {
+        } else if self.workers.len() >= HIVE_WORKERS_MAX {
+            Limit::HiveWorkers.reached();
             Some(SpawnRefusal::TooMany)
         } else {
             self.ending.then_some(SpawnRefusal::Ending)

@@ -1,5 +1,7 @@
 //! Which model a worker serves, as its arguments say.
 
+use crate::limits::{Limit, MODEL_ALIASES_MAX, MODEL_NAME_MAX};
+
 /// A model and the other names that it answers to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModelNames {
@@ -11,12 +13,6 @@ pub struct ModelNames {
 
 /// Extensions that are a file's and no part of a model's name: `llama-3.2-1b` has none of them.
 const EXTENSIONS: [&str; 7] = [".gguf", ".ggml", ".safetensors", ".bin", ".pt", ".pth", ".onnx"];
-
-/// The longest name that is shown, bytes.
-const NAME_MAX: usize = 1024;
-
-/// Aliases that are shown.
-const ALIASES_MAX: usize = 32;
 
 /// Programs whose `-m` means a module of theirs.
 const INTERPRETERS: [&str; 8] = ["python", "pypy", "node", "deno", "bun", "ruby", "perl", "java"];
@@ -34,10 +30,14 @@ pub fn detect(program: &str, args: &[String], given: Option<&str>) -> ModelNames
     aliases.extend(model.as_deref().and_then(stem));
     let mut unique: Vec<String> = Vec::with_capacity(aliases.len());
     for alias in aliases {
-        let known = Some(&alias) == model.as_ref() || unique.contains(&alias);
-        if !known && unique.len() < ALIASES_MAX {
-            unique.push(alias);
+        if Some(&alias) == model.as_ref() || unique.contains(&alias) {
+            continue;
         }
+        if unique.len() == MODEL_ALIASES_MAX {
+            Limit::ModelAliases.reached();
+            break;
+        }
+        unique.push(alias);
     }
     ModelNames { model, aliases: unique }
 }
@@ -76,7 +76,10 @@ fn short_option(args: &[String], name: &str) -> Option<String> {
 
 /// An argument can hold anything; what is shown as a name cannot.
 fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.len() <= NAME_MAX && !text.chars().any(char::is_control)
+    if text.len() > MODEL_NAME_MAX {
+        Limit::ModelName.reached();
+    }
+    (1..=MODEL_NAME_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 fn is_interpreter(program: &str) -> bool {
@@ -96,6 +99,7 @@ fn stem(model: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::tests::Counting;
     use proptest::prelude::*;
 
     fn names(line: &str) -> (Option<String>, Vec<String>) {
@@ -139,5 +143,23 @@ mod tests {
         fn no_arguments_panic(args in prop::collection::vec("(--model|-m|--alias|=|,|\\PC){0,6}", 0..8)) {
             let _ = detect("x", &args, None);
         }
+    }
+
+    #[test]
+    fn names_and_their_number_are_bounded() {
+        let detected = |args: Vec<String>| detect("x", &args, None);
+        let named = |n: usize| detected(vec!["--model".into(), "m".repeat(n)]).model;
+        assert_eq!(named(MODEL_NAME_MAX).map(|name| name.len()), Some(MODEL_NAME_MAX));
+        let counting = Counting::of(Limit::ModelName);
+        assert_eq!(named(MODEL_NAME_MAX + 1), None);
+        counting.counted();
+        let aliases = |n: usize| {
+            let names: Vec<_> = (0..n).map(|i| i.to_string()).collect();
+            detected(vec![format!("--alias={}", names.join(","))]).aliases.len()
+        };
+        assert_eq!(aliases(MODEL_ALIASES_MAX), MODEL_ALIASES_MAX);
+        let counting = Counting::of(Limit::ModelAliases);
+        assert_eq!(aliases(MODEL_ALIASES_MAX + 1), MODEL_ALIASES_MAX);
+        counting.counted();
     }
 }

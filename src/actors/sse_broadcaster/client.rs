@@ -4,17 +4,12 @@
 //! missed, before anything newer. Where each client stands is known from its queue alone.
 
 use super::event::{EventId, KEEP_ALIVE, StreamEvent, lagged};
+use crate::limits::{STREAM_PATIENCE, STREAM_QUEUE_MAX};
 use bytes::Bytes;
-use std::time::Duration;
 use tokio::{
     sync::mpsc::{self, error::TrySendError},
     time::Instant,
 };
-
-/// Frames that may wait for one client.
-pub const CLIENT_QUEUE: usize = 64;
-/// A client that takes nothing for this long, with something to take, is dropped.
-pub const CLIENT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What became of an event offered to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +36,7 @@ pub(super) struct Client {
 impl Client {
     /// A client that wants the events of one hive, or of all, and the end that it reads from.
     pub(super) fn new(hive: Option<&str>, now: Instant) -> (Self, mpsc::Receiver<Bytes>) {
-        let (queue, frames) = mpsc::channel(CLIENT_QUEUE);
+        let (queue, frames) = mpsc::channel(STREAM_QUEUE_MAX);
         let hive = hive.map(Box::from);
         (Self { queue, hive, missed: 0, sent: 0, taken: 0, progress: now }, frames)
     }
@@ -102,7 +97,7 @@ impl Client {
         if waiting == 0 || taken != self.taken {
             (self.taken, self.progress) = (taken, now);
         }
-        now.saturating_duration_since(self.progress) >= CLIENT_PATIENCE
+        now.saturating_duration_since(self.progress) >= STREAM_PATIENCE
     }
 
     fn missed_or_gone(&self) -> Offer {
@@ -127,7 +122,7 @@ mod tests {
     #[test]
     fn a_slow_client_is_told_what_it_missed_before_anything_newer() {
         let (mut client, mut frames) = Client::new(None, Instant::now());
-        for number in 0..CLIENT_QUEUE as u64 {
+        for number in 0..STREAM_QUEUE_MAX as u64 {
             assert_eq!(client.offer(id(number), frame(number)), Offer::Queued);
         }
         assert_eq!(client.offer(id(64), frame(64)), Offer::Missed);
@@ -144,14 +139,14 @@ mod tests {
     fn a_client_that_takes_nothing_is_stuck_after_its_patience() {
         let start = Instant::now();
         let (mut client, mut frames) = Client::new(None, start);
-        assert!(!client.is_stuck(start + CLIENT_PATIENCE * 2));
-        let start = start + CLIENT_PATIENCE * 2;
+        assert!(!client.is_stuck(start + STREAM_PATIENCE * 2));
+        let start = start + STREAM_PATIENCE * 2;
         client.offer(id(1), frame(1));
         client.offer(id(2), frame(2));
-        assert!(!client.is_stuck(start + CLIENT_PATIENCE / 2));
+        assert!(!client.is_stuck(start + STREAM_PATIENCE / 2));
         frames.try_recv().unwrap();
-        assert!(!client.is_stuck(start + CLIENT_PATIENCE));
-        assert!(client.is_stuck(start + CLIENT_PATIENCE * 2));
+        assert!(!client.is_stuck(start + STREAM_PATIENCE));
+        assert!(client.is_stuck(start + STREAM_PATIENCE * 2));
     }
 
     #[test]

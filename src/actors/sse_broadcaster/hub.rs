@@ -10,6 +10,7 @@ use super::{
     replay::Replay,
     stats::StreamStats,
 };
+use crate::limits::{Limit, STREAM_CLIENTS_MAX};
 use crate::{
     actors::fleet::HiveRecord,
     contract::{Freshness, Snapshot, StreamLifecycleKind},
@@ -22,8 +23,6 @@ use std::{
 };
 use tokio::{sync::mpsc, time::Instant};
 
-/// Clients connected at once.
-pub const CLIENTS_LIMIT: usize = 10_000;
 /// A snapshot serves all who connect within this time; the events since then follow it.
 const SNAPSHOT_REUSE: Duration = Duration::from_millis(250);
 
@@ -39,8 +38,8 @@ pub struct Subscription {
 /// Why a client was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StreamRefused {
-    /// There are [`CLIENTS_LIMIT`] already.
-    #[error("{CLIENTS_LIMIT} clients are connected, which is the limit")]
+    /// There are [`STREAM_CLIENTS_MAX`] already.
+    #[error("{STREAM_CLIENTS_MAX} clients are connected, which is the limit")]
     Full,
     /// The queen is stopping.
     #[error("the stream is closed: this queen is stopping")]
@@ -54,7 +53,6 @@ pub(super) struct Hub {
     view: BTreeMap<Arc<str>, (Arc<HiveRecord>, Freshness)>,
     replay: Replay,
     clients: Vec<Client>,
-    clients_limit: usize,
     snapshot: Option<(u64, Instant, Bytes)>,
     closed: bool,
     stats: Arc<StreamStats>,
@@ -68,7 +66,6 @@ impl Hub {
             view: BTreeMap::new(),
             replay: Replay::default(),
             clients: Vec::new(),
-            clients_limit: CLIENTS_LIMIT,
             snapshot: None,
             closed: false,
             stats,
@@ -87,7 +84,10 @@ impl Hub {
                 return true;
             }
             let offer = client.offer(id, held.frame());
-            stats.count_missed((offer == Offer::Missed).into());
+            if offer == Offer::Missed {
+                Limit::StreamQueue.reached();
+                stats.count_missed(1);
+            }
             offer != Offer::Gone
         });
         self.stats.set_clients(self.clients.len());
@@ -105,6 +105,10 @@ impl Hub {
         let replayed = last
             .filter(|id| id.start_ms == self.newest.start_ms)
             .and_then(|id| self.replayed(&client, id.number, now));
+        let ours = last.is_some_and(|id| self.newest.start_ms == id.start_ms);
+        if ours && replayed.is_none() {
+            Limit::StreamReplay.reached();
+        }
         let backlog = match (replayed, hive) {
             (Some(mut replayed), _) => {
                 replayed.push_front(WELCOME);
@@ -126,6 +130,7 @@ impl Hub {
             client.confess(newest);
             let stuck = client.is_stuck(now);
             if stuck && !client.is_gone() {
+                Limit::StreamPatience.reached();
                 stats.count_dropped_client();
             }
             !stuck && !client.is_gone()
@@ -151,10 +156,11 @@ impl Hub {
         if self.closed {
             return Err(StreamRefused::Closed);
         }
-        if self.clients.len() >= self.clients_limit {
+        if self.clients.len() >= STREAM_CLIENTS_MAX {
             self.clients.retain(|client| !client.is_gone());
         }
-        if self.clients.len() >= self.clients_limit {
+        if self.clients.len() >= STREAM_CLIENTS_MAX {
+            Limit::StreamClients.reached();
             self.stats.count_refused_client();
             return Err(StreamRefused::Full);
         }

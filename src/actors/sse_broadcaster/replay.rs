@@ -3,16 +3,10 @@
 //! An event is held as shared data and turned into a frame only when the first client needs it.
 
 use super::event::{EventId, StreamEvent};
+use crate::limits::{REPLAY_AGE_MAX, REPLAY_EVENTS_MAX, REPLAY_WEIGHT_MAX};
 use bytes::Bytes;
-use std::{collections::VecDeque, time::Duration};
+use std::collections::VecDeque;
 use tokio::time::Instant;
-
-/// Events held.
-pub const REPLAY_EVENTS: usize = 256;
-/// How long an event is held.
-pub const REPLAY_AGE: Duration = Duration::from_secs(60);
-/// Bytes held, roughly.
-pub const REPLAY_WEIGHT: usize = 16 << 20;
 
 /// One event, and its frame once somebody needed it.
 #[derive(Debug)]
@@ -50,7 +44,7 @@ impl Replay {
         self.weight += event.weight();
         self.held.push_back(Held { id, at: now, event, frame: None });
         while self.held.len() > 1
-            && (self.held.len() > REPLAY_EVENTS || self.weight > REPLAY_WEIGHT)
+            && (self.held.len() > REPLAY_EVENTS_MAX || self.weight > REPLAY_WEIGHT_MAX)
         {
             self.pop();
         }
@@ -60,7 +54,7 @@ impl Replay {
 
     /// Forgets what is too old.
     pub(super) fn expire(&mut self, now: Instant) {
-        let old = |held: &Held| now.saturating_duration_since(held.at) > REPLAY_AGE;
+        let old = |held: &Held| now.saturating_duration_since(held.at) > REPLAY_AGE_MAX;
         while self.held.front().is_some_and(old) {
             self.pop();
         }
@@ -110,9 +104,9 @@ mod tests {
     fn only_so_many_are_held() {
         let now = Instant::now();
         let mut replay = filled(300, now);
-        assert_eq!(replay.held.len(), REPLAY_EVENTS);
+        assert_eq!(replay.held.len(), REPLAY_EVENTS_MAX);
         assert!(replay.after(43, 300).is_none());
-        assert_eq!(replay.after(44, 300).map(Iterator::count), Some(REPLAY_EVENTS));
+        assert_eq!(replay.after(44, 300).map(Iterator::count), Some(REPLAY_EVENTS_MAX));
         assert_eq!(replay.after(300, 300).map(Iterator::count), Some(0));
         assert!(replay.after(301, 300).is_none());
     }
@@ -121,7 +115,7 @@ mod tests {
     fn old_ones_are_forgotten() {
         let now = Instant::now();
         let mut replay = filled(3, now);
-        replay.expire(now + REPLAY_AGE + Duration::from_secs(1));
+        replay.expire(now + REPLAY_AGE_MAX + std::time::Duration::from_secs(1));
         assert!(replay.after(2, 3).is_none());
         assert_eq!((replay.held.len(), replay.weight), (0, 0));
         assert_eq!(replay.after(3, 3).map(Iterator::count), Some(0));
@@ -131,7 +125,7 @@ mod tests {
     fn heavy_ones_push_others_out_but_the_newest_stays() {
         let now = Instant::now();
         let mut replay = filled(3, now);
-        let heavy = event(REPLAY_WEIGHT / 1_024 + 1);
+        let heavy = event(REPLAY_WEIGHT_MAX / 1_024 + 1);
         assert!(replay.push(EventId { start_ms: 0, number: 4 }, heavy, now).is_some());
         assert_eq!(replay.held.len(), 1);
     }

@@ -1,13 +1,11 @@
 //! What the stream counts, readable by anyone without asking it.
 
 use super::{Publish, StreamEvent};
+use crate::limits::STREAM_BACKLOG_MAX;
 use std::sync::{
     Arc,
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
-
-/// Publications that may wait for the broadcaster before heartbeats are refused.
-pub const BACKLOG_LIMIT: usize = 1_024;
 
 /// Counters of the stream.
 #[derive(Debug, Default)]
@@ -48,7 +46,7 @@ impl StreamStats {
 
     /// Whether more waits for the broadcaster than should.
     pub fn is_behind(&self) -> bool {
-        self.backlog.load(Ordering::Relaxed) >= BACKLOG_LIMIT
+        self.backlog.load(Ordering::Relaxed) >= STREAM_BACKLOG_MAX
     }
 
     /// A publication that counts as waiting until it is dropped.
@@ -95,7 +93,7 @@ mod tests {
     #[test]
     fn a_publication_waits_until_it_is_dropped() {
         let stats = Arc::new(StreamStats::default());
-        let waiting: Vec<_> = (0..BACKLOG_LIMIT).map(|_| stats.publish(Vec::new())).collect();
+        let waiting: Vec<_> = (0..STREAM_BACKLOG_MAX).map(|_| stats.publish(Vec::new())).collect();
         assert!(stats.is_behind());
         drop(waiting);
         assert!(!stats.is_behind());

@@ -3,6 +3,7 @@
 //! Invariant: bounded memory, whoever asks; an attempt is counted before it is looked at, so that many at
 //! once are not more than one after the other, and given back when it was right.
 
+use crate::limits::{LOGIN_ADDRESSES_MAX, LOGIN_ATTEMPTS_MAX, Limit};
 use lru::LruCache;
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -10,17 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Wrong attempts that an address has at once.
-const AT_ONCE: u32 = 10;
-
 /// It has one more after this long.
 const ONE_EVERY: Duration = Duration::from_secs(6);
-
-/// Addresses that are remembered; the one that was away longest is forgotten.
-const ADDRESSES_MAX: NonZeroUsize = match NonZeroUsize::new(4096) {
-    Some(most) => most,
-    None => NonZeroUsize::MIN,
-};
 
 /// See the module. Of each address it is known when all of its attempts would be free again.
 #[derive(Debug)]
@@ -28,16 +20,20 @@ pub struct Attempts(LruCache<IpAddr, Instant>);
 
 impl Default for Attempts {
     fn default() -> Self {
-        Self(LruCache::new(ADDRESSES_MAX))
+        Self(LruCache::new(NonZeroUsize::new(LOGIN_ADDRESSES_MAX).unwrap_or(NonZeroUsize::MIN)))
     }
 }
 
 impl Attempts {
     /// Takes one, or says how long to wait for it.
     pub fn take(&mut self, from: Option<IpAddr>, now: Instant) -> Result<(), Duration> {
-        let free = self.0.get_or_insert_mut(key(from), || now);
+        let key = key(from);
+        if self.0.len() == LOGIN_ADDRESSES_MAX && !self.0.contains(&key) {
+            Limit::LoginAddresses.reached();
+        }
+        let free = self.0.get_or_insert_mut(key, || now);
         let then = (*free).max(now) + ONE_EVERY;
-        let most = now + ONE_EVERY * AT_ONCE;
+        let most = now + ONE_EVERY * LOGIN_ATTEMPTS_MAX;
         if then > most {
             return Err(then - most);
         }
@@ -70,6 +66,7 @@ fn key(from: Option<IpAddr>) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::tests::Counting;
     use proptest::prelude::*;
 
     fn address(n: u8) -> Option<IpAddr> {
@@ -79,7 +76,7 @@ mod tests {
     #[test]
     fn ten_at_once_then_one_every_few_seconds_and_each_address_for_itself() {
         let (mut attempts, start) = (Attempts::default(), Instant::now());
-        for _ in 0..AT_ONCE {
+        for _ in 0..LOGIN_ATTEMPTS_MAX {
             assert_eq!(attempts.take(address(1), start), Ok(()));
         }
         assert_eq!(attempts.take(address(1), start), Err(ONE_EVERY));
@@ -91,7 +88,7 @@ mod tests {
     #[test]
     fn one_that_was_right_does_not_count() {
         let (mut attempts, now) = (Attempts::default(), Instant::now());
-        for _ in 0..10 * AT_ONCE {
+        for _ in 0..10 * LOGIN_ATTEMPTS_MAX {
             assert_eq!(attempts.take(address(1), now), Ok(()));
             attempts.give_back(address(1));
         }
@@ -100,9 +97,9 @@ mod tests {
     #[test]
     fn a_network_of_addresses_is_one() {
         let (mut attempts, now) = (Attempts::default(), Instant::now());
-        for n in 0..=AT_ONCE {
+        for n in 0..=LOGIN_ATTEMPTS_MAX {
             let from = Some(IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, n as u16]));
-            assert_eq!(attempts.take(from, now).is_ok(), n < AT_ONCE);
+            assert_eq!(attempts.take(from, now).is_ok(), n < LOGIN_ATTEMPTS_MAX);
         }
     }
 
@@ -117,9 +114,21 @@ mod tests {
                     taken[who as usize] += 1;
                 }
                 let earned = (now - start).as_secs_f64() / ONE_EVERY.as_secs_f64();
-                prop_assert!(f64::from(taken[who as usize]) <= f64::from(AT_ONCE) + earned);
+                prop_assert!(f64::from(taken[who as usize]) <= f64::from(LOGIN_ATTEMPTS_MAX) + earned);
             }
             prop_assert!(attempts.0.len() <= 3);
         }
+    }
+
+    #[test]
+    fn so_many_addresses_are_remembered() {
+        let (mut attempts, now) = (Attempts::default(), Instant::now());
+        let counting = Counting::of(Limit::LoginAddresses);
+        for n in 0..=LOGIN_ADDRESSES_MAX {
+            let from = IpAddr::from([10, 1, (n >> 8) as u8, n as u8]);
+            assert_eq!(attempts.take(Some(from), now), Ok(()));
+            assert_eq!(attempts.0.len(), (n + 1).min(LOGIN_ADDRESSES_MAX));
+        }
+        counting.counted();
     }
 }

@@ -2,6 +2,7 @@
 //! EventSource sends no Authorization header. The cookie is the id of a session, never the token.
 
 use super::{Role, guard::Guard, sessions::LIFETIME};
+use crate::limits::{LOGIN_BODY_MAX, Limit};
 use crate::{
     http::{
         error::HttpError,
@@ -17,9 +18,6 @@ use actix_web::{
 };
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
-
-/// A token with its name around it, bytes.
-const BODY_MAX: usize = 4096;
 
 /// Where a form without a script goes on.
 const DASHBOARD: &str = "/";
@@ -83,13 +81,14 @@ pub(in crate::http) async fn login(
     payload: web::Payload,
 ) -> Answer {
     let kind = Kind::of(&request)?;
-    let body = small_body::read_at_most(payload, BODY_MAX).await?;
+    let body = small_body::read_at_most(payload, LOGIN_BODY_MAX, Limit::LoginBody).await?;
     let token = kind.token(&body)?;
     if !guard.needs_token().0 {
         return Ok(kind.answer(Role::Admin, None));
     }
     let from = request.peer_addr().map(|address| address.ip());
     guard.attempts.lock().take(from, Instant::now()).map_err(|wait| {
+        Limit::LoginAttempts.reached();
         let message = "too many wrong tokens from this address";
         HttpError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", message)
             .retry_after(wait.as_secs() + 1)

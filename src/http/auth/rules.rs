@@ -1,7 +1,8 @@
 //! The tokens of a role, compared so that the time it takes says nothing about them.
 
 use super::{Credential, Role};
-use crate::platform::{secret::Secret, secret_file::TOKEN_MAX};
+use crate::limits::TOKEN_MAX;
+use crate::platform::secret::Secret;
 use std::fmt;
 use subtle::ConstantTimeEq as _;
 

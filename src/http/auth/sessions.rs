@@ -1,18 +1,16 @@
 //! Sessions of browsers: a random id in a cookie stands for a role until it expires.
 //!
-//! Invariant: at most [`SESSIONS_MAX`], none beyond [`LIFETIME`]; an id is 244 random bits, of which half
+//! Invariant: at most [`LOGIN_SESSIONS_MAX`], none beyond [`LIFETIME`]; an id is 244 random bits, of which half
 //! find the session and half are compared in constant time. Kept in memory only.
 
 use super::Role;
+use crate::limits::{LOGIN_SESSIONS_MAX, Limit};
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
 };
 use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
-
-/// One more, and the oldest goes.
-pub const SESSIONS_MAX: usize = 1024;
 
 /// From the login on.
 pub const LIFETIME: Duration = Duration::from_secs(12 * 3600);
@@ -35,7 +33,8 @@ impl Sessions {
     /// A new one; what is returned is its id.
     pub fn open(&mut self, role: Role, now: Instant) -> String {
         self.0.retain(|_, session| is_good(session, now));
-        if self.0.len() >= SESSIONS_MAX {
+        if self.0.len() >= LOGIN_SESSIONS_MAX {
+            Limit::LoginSessions.reached();
             let oldest = self.0.iter().min_by_key(|(_, session)| session.since);
             if let Some(key) = oldest.map(|(key, _)| *key) {
                 self.0.remove(&key);
@@ -81,6 +80,7 @@ fn halves(id: &str) -> Option<([u8; 16], [u8; 16])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::tests::Counting;
     use proptest::prelude::*;
 
     #[test]
@@ -101,9 +101,12 @@ mod tests {
     fn the_oldest_goes_when_there_are_too_many() {
         let (mut sessions, start) = (Sessions::default(), Instant::now());
         let at = |n: usize| start + Duration::from_millis(n as u64);
-        let ids: Vec<_> = (0..=SESSIONS_MAX).map(|n| sessions.open(Role::Admin, at(n))).collect();
-        assert_eq!(sessions.0.len(), SESSIONS_MAX);
-        let now = at(SESSIONS_MAX);
+        let counting = Counting::of(Limit::LoginSessions);
+        let ids: Vec<_> =
+            (0..=LOGIN_SESSIONS_MAX).map(|n| sessions.open(Role::Admin, at(n))).collect();
+        assert_eq!(sessions.0.len(), LOGIN_SESSIONS_MAX);
+        counting.counted();
+        let now = at(LOGIN_SESSIONS_MAX);
         assert_eq!(sessions.role(&ids[0], now), None);
         assert!(ids[1..].iter().all(|id| sessions.role(id, now).is_some()));
     }

@@ -1,6 +1,7 @@
 //! A worker's log: its end, and what comes after it for as long as somebody listens.
 
 use super::{HiveState, Name, Named, State, name_of, unknown};
+use crate::limits::{LOG_LINES_MAX, LOG_READERS_MAX, Limit};
 use crate::{
     http::{error::HttpError, query},
     platform::log_file::{LogFile, LogPosition},
@@ -22,14 +23,8 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// Lines that a request may ask for.
-const TAIL_MAX: usize = 10_000;
-
 /// Lines where none are asked for.
 const TAIL_DEFAULT: usize = 100;
-
-/// Requests that read or follow logs at the same moment.
-const READERS_MAX: usize = 64;
 
 /// How often a followed log is looked at: the worker writes it by itself and tells nobody.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -46,8 +41,9 @@ struct Reader(Arc<Readers>);
 impl Reader {
     fn enter(readers: &Arc<Readers>) -> Result<Self, HttpError> {
         let reader = Self(Arc::clone(readers));
-        if readers.0.fetch_add(1, Ordering::AcqRel) >= READERS_MAX {
-            let message = format!("{READERS_MAX} requests read logs already");
+        if readers.0.fetch_add(1, Ordering::AcqRel) >= LOG_READERS_MAX {
+            Limit::LogReaders.reached();
+            let message = format!("{LOG_READERS_MAX} requests read logs already");
             return Err(HttpError::overloaded(message, 5));
         }
         Ok(reader)
@@ -103,9 +99,12 @@ fn parameters(query: &str) -> Result<(usize, bool), HttpError> {
     let (mut lines, mut follow) = (TAIL_DEFAULT, false);
     for (key, value) in query::pairs(query, &["tail", "follow"])? {
         if key == "tail" {
-            let number = value.parse().ok().filter(|lines| *lines <= TAIL_MAX);
-            let allowed = format!("a whole number from 0 to {TAIL_MAX}");
-            lines = number.ok_or_else(|| query::bad_value(&key, &value, &allowed))?;
+            let allowed = format!("a whole number from 0 to {LOG_LINES_MAX}");
+            lines = query::parsed(&key, &value, &allowed)?;
+            if lines > LOG_LINES_MAX {
+                Limit::LogLines.reached();
+                return Err(query::bad_value(&key, &value, &allowed));
+            }
         } else {
             follow = query::parsed(&key, &value, "true, false")?;
         }
@@ -164,5 +163,33 @@ async fn next_piece(mut at: Following) -> Option<(io::Result<Bytes>, Following)>
             _ if !alive => return None,
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says what it expects")]
+mod tests {
+    use super::*;
+    use crate::limits::tests::Counting;
+
+    #[test]
+    fn so_many_lines_may_be_asked_for() {
+        let most = format!("follow=true&tail={LOG_LINES_MAX}");
+        assert_eq!(parameters(&most).unwrap(), (LOG_LINES_MAX, true));
+        let counting = Counting::of(Limit::LogLines);
+        assert!(parameters(&format!("tail={}", LOG_LINES_MAX + 1)).is_err());
+        counting.counted();
+    }
+
+    #[test]
+    fn so_many_read_at_once_and_who_leaves_makes_room() {
+        let readers = Arc::new(Readers::default());
+        let mut all: Vec<_> =
+            (0..LOG_READERS_MAX).map(|_| Reader::enter(&readers).ok().unwrap()).collect();
+        let counting = Counting::of(Limit::LogReaders);
+        assert!(Reader::enter(&readers).is_err());
+        counting.counted();
+        all.pop();
+        assert!(Reader::enter(&readers).is_ok());
     }
 }

@@ -1,6 +1,7 @@
 //! Reading a heartbeat's body: bounded in size before and after decompression, in time, and in what
 //! all bodies together may hold.
 
+use crate::limits::{HEARTBEAT_BODY_MAX, HEARTBEAT_WITHIN, Limit};
 use crate::{actors::registry::Load, http::error::HttpError};
 use actix_web::{
     HttpRequest,
@@ -10,12 +11,8 @@ use actix_web::{
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
-use std::{pin::Pin, task, time::Duration};
+use std::{pin::Pin, task};
 
-/// Bytes of one body, decompressed.
-pub const BODY_LIMIT: usize = 4 << 20;
-/// How long a client may take to send one.
-pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Compressed bytes handed to the decompressor at once: it writes out all that they hold before the
 /// size can be looked at, which for the worst input is thousands of times as much.
 const PIECE: usize = 512;
@@ -28,7 +25,7 @@ pub(super) async fn read(
     load: &mut Load,
 ) -> Result<Bytes, HttpError> {
     let encoded = is_encoded(request)?;
-    if declared_length(request) > BODY_LIMIT {
+    if declared_length(request) > HEARTBEAT_BODY_MAX {
         return Err(too_large());
     }
     let reading = async {
@@ -39,8 +36,9 @@ pub(super) async fn read(
             collect(payload, load).await
         }
     };
-    tokio::time::timeout(BODY_TIMEOUT, reading).await.map_err(|_| {
-        let message = format!("the body took longer than {} s", BODY_TIMEOUT.as_secs());
+    tokio::time::timeout(HEARTBEAT_WITHIN, reading).await.map_err(|_| {
+        Limit::HeartbeatTime.reached();
+        let message = format!("the body took longer than {} s", HEARTBEAT_WITHIN.as_secs());
         HttpError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", message)
     })?
 }
@@ -54,11 +52,13 @@ async fn collect(
     let (mut only, mut body) = (Bytes::new(), BytesMut::new());
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(unreadable)?;
-        if only.len() + body.len() + chunk.len() > BODY_LIMIT {
+        if only.len() + body.len() + chunk.len() > HEARTBEAT_BODY_MAX {
             return Err(too_large());
         }
-        load.grow(chunk.len())
-            .map_err(|full| HttpError::overloaded(full.to_string(), RETRY_AFTER_S))?;
+        load.grow(chunk.len()).map_err(|full| {
+            Limit::IntakeBytes.reached();
+            HttpError::overloaded(full.to_string(), RETRY_AFTER_S)
+        })?;
         if only.is_empty() && body.is_empty() {
             only = chunk;
         } else {
@@ -90,7 +90,8 @@ fn declared_length(request: &HttpRequest) -> usize {
 }
 
 fn too_large() -> HttpError {
-    let message = format!("the body is larger than {BODY_LIMIT} bytes");
+    Limit::HeartbeatBody.reached();
+    let message = format!("the body is larger than {HEARTBEAT_BODY_MAX} bytes");
     HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
 }
 

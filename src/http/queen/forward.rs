@@ -5,6 +5,7 @@
 //! this very machine is taken as it comes.
 
 use super::QueenState;
+use crate::limits::{DRAIN_MAX_MS, Limit};
 use crate::{
     http::{
         error::HttpError,
@@ -29,9 +30,6 @@ const HEADERS: [header::HeaderName; 3] = [header::CONTENT_TYPE, header::RETRY_AF
 
 /// How long a drain waits for what is in flight, unless it says otherwise, ms.
 const DRAIN_TIMEOUT_MS: u64 = 30_000;
-
-/// The longest that it may say, ms.
-const DRAIN_TIMEOUT_MAX_MS: u64 = 3_600_000;
 
 /// Where calls are passed on to.
 #[derive(Clone, Debug, Default)]
@@ -143,9 +141,10 @@ fn drain_timeout(request: &HttpRequest, call: &str) -> Result<Duration, HttpErro
     let mut timeout_ms = DRAIN_TIMEOUT_MS;
     if call_path(call).and_then(drained).is_some() {
         for (key, value) in query::pairs(request.query_string(), &["timeout_ms"])? {
-            let allowed = format!("a whole number of ms, up to {DRAIN_TIMEOUT_MAX_MS}");
+            let allowed = format!("a whole number of ms, up to {DRAIN_MAX_MS}");
             timeout_ms = query::parsed(&key, &value, &allowed)?;
-            if timeout_ms > DRAIN_TIMEOUT_MAX_MS {
+            if timeout_ms > DRAIN_MAX_MS {
+                Limit::DrainTime.reached();
                 return Err(query::bad_value(&key, &value, &allowed));
             }
         }
@@ -196,6 +195,7 @@ fn is_loopback(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::tests::Counting;
 
     #[test]
     fn only_this_machine_is_taken_as_it_comes() {
@@ -207,5 +207,18 @@ mod tests {
         {
             assert!(!is_loopback(host), "{host}");
         }
+    }
+
+    #[test]
+    fn a_drain_may_wait_for_so_long() {
+        let waits = |ms: u64| {
+            let uri = format!("/v1/hives/h/workers/a/1/drain?timeout_ms={ms}");
+            let request = actix_web::test::TestRequest::post().uri(&uri).to_http_request();
+            drain_timeout(&request, "workers/a/1/drain").ok()
+        };
+        assert_eq!(waits(DRAIN_MAX_MS), Some(Duration::from_millis(DRAIN_MAX_MS)));
+        let counting = Counting::of(Limit::DrainTime);
+        assert_eq!(waits(DRAIN_MAX_MS + 1), None);
+        counting.counted();
     }
 }

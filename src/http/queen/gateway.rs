@@ -14,11 +14,10 @@ mod model;
 mod pool;
 mod target;
 
-pub use body::GATEWAY_BODY;
-
 use super::QueenState;
+use crate::limits::Limit;
 use crate::{
-    actors::placement::InferenceAsk,
+    actors::{placement::InferenceAsk, registry::IntakeFull},
     http::{
         error::HttpError,
         fallback::{get, post},
@@ -36,10 +35,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Bytes of bodies that the gateway holds at once.
-pub const GATEWAY_BODIES: usize = 512 << 20;
-/// Requests that the gateway has in hand at once, until the end of their answers.
-pub const GATEWAY_REQUESTS: usize = 16_384;
 /// What a client is told to wait when there are more, seconds.
 const RETRY_AFTER_S: u64 = 1;
 
@@ -93,7 +88,7 @@ async fn exchange(
     payload: web::Payload,
 ) -> Result<HttpResponse, HttpError> {
     let mut load = state.gateway_intake.begin();
-    load.enqueue().map_err(|full| HttpError::overloaded(full.to_string(), RETRY_AFTER_S))?;
+    load.enqueue().map_err(|full| overloaded(full, Limit::GatewayRequests))?;
     headers::refuse_loop(request.headers())?;
     let session = headers::name_of(request.headers(), "x-rbee-session")?;
     let reservation = headers::name_of(request.headers(), "x-rbee-reservation")?;
@@ -117,6 +112,12 @@ async fn exchange(
     let counters = state.counters.clone();
     let held = Held { slot: booking, upstream, load, in_flight, peer: peer.cloned(), counters };
     Ok(answer::pass_on(answer, held, state.gateway.idle_timeout))
+}
+
+/// There is too much in hand already.
+fn overloaded(full: IntakeFull, limit: Limit) -> HttpError {
+    limit.reached();
+    HttpError::overloaded(full.to_string(), RETRY_AFTER_S)
 }
 
 /// In the order and with the names of OpenAI's list.

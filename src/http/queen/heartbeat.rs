@@ -1,6 +1,7 @@
 //! `POST /v1/hive-heartbeat`: read, judge, store, answer; each step bounded, none done twice.
 
 use super::{QueenState, body, scan::scan, validate::validate};
+use crate::limits::Limit;
 use crate::{
     actors::{
         fleet::HiveRecord,
@@ -63,6 +64,7 @@ async fn take(
     let body = body::read(request, payload.into_inner(), &mut load).await?;
     let heartbeat = parse(&body)?;
     validate(&heartbeat)
+        .inspect_err(|invalid| invalid.limit.into_iter().for_each(Limit::reached))
         .map_err(|invalid| HttpError::bad_request("invalid_field", invalid.to_string()))?;
     drop(body);
     let id = heartbeat.hive.id.clone();
@@ -110,7 +112,10 @@ async fn store(
     mut load: Load,
 ) -> Result<Outcome, HttpError> {
     let overloaded = |message: String| HttpError::overloaded(message, RETRY_AFTER_S);
-    load.enqueue().map_err(|full| overloaded(full.to_string()))?;
+    load.enqueue().map_err(|full| {
+        Limit::IntakeWaiting.reached();
+        overloaded(full.to_string())
+    })?;
     let (record, events) = HiveRecord::new(heartbeat, Instant::now());
     let sent = state.registry.send(StoreHeartbeat { record, events, load });
     tokio::time::timeout(STORE_TIMEOUT, sent)

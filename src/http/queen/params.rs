@@ -1,6 +1,6 @@
 //! What the queen's query strings may say.
 
-use super::validate::TEXT_LIMIT;
+use crate::limits::{Limit, TEXT_MAX};
 use crate::{
     actors::fleet::WorkerFilter,
     contract::WorkerState,
@@ -67,10 +67,13 @@ fn name(key: &str, value: String) -> Result<String, HttpError> {
 }
 
 fn model(value: String) -> Result<String, HttpError> {
-    if (1..=TEXT_LIMIT).contains(&value.len()) {
+    if (1..=TEXT_MAX).contains(&value.len()) {
         return Ok(value);
     }
-    Err(bad_value("model", &value, &format!("1 to {TEXT_LIMIT} bytes")))
+    if !value.is_empty() {
+        Limit::HeartbeatText.reached();
+    }
+    Err(bad_value("model", &value, &format!("1 to {TEXT_MAX} bytes")))
 }
 
 fn state(value: &str) -> Result<WorkerState, HttpError> {

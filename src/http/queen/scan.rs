@@ -3,25 +3,22 @@
 //! Parsing turns each object into a struct many times its size, so that their number, not the size of
 //! the text, is what memory depends on.
 
-/// Arrays and objects within each other.
-pub const DEPTH_LIMIT: usize = 64;
-/// Objects in one text: more than ten for each of the most workers that there may be.
-pub const OBJECTS_LIMIT: usize = 65_536;
+use crate::limits::{JSON_DEPTH_MAX, JSON_OBJECTS_MAX, Limit};
 
 /// What is too much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ScanError {
     /// Nested too deep.
-    #[error("nested deeper than {DEPTH_LIMIT}")]
+    #[error("nested deeper than {JSON_DEPTH_MAX}")]
     Depth,
     /// Too many objects.
-    #[error("more than {OBJECTS_LIMIT} objects")]
+    #[error("more than {JSON_OBJECTS_MAX} objects")]
     Objects,
 }
 
 /// Passes every text that is within both limits, JSON or not.
 pub(super) fn scan(text: &[u8]) -> Result<(), ScanError> {
-    walk(text, OBJECTS_LIMIT)
+    walk(text, JSON_OBJECTS_MAX)
 }
 
 /// The same for a text of which no structs are made: only the depth counts.
@@ -38,10 +35,12 @@ fn walk(text: &[u8], objects_limit: usize) -> Result<(), ScanError> {
             b'{' | b'[' => {
                 depth += 1;
                 objects += usize::from(*byte == b'{');
-                if depth > DEPTH_LIMIT {
+                if depth > JSON_DEPTH_MAX {
+                    Limit::JsonDepth.reached();
                     return Err(ScanError::Depth);
                 }
                 if objects > objects_limit {
+                    Limit::JsonObjects.reached();
                     return Err(ScanError::Objects);
                 }
             }
@@ -81,16 +80,16 @@ mod tests {
     #[test]
     fn the_deepest_that_is_allowed_passes_and_one_more_does_not() {
         let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
-        assert_eq!(scan(nested(DEPTH_LIMIT).as_bytes()), Ok(()));
-        assert_eq!(scan(nested(DEPTH_LIMIT + 1).as_bytes()), Err(ScanError::Depth));
+        assert_eq!(scan(nested(JSON_DEPTH_MAX).as_bytes()), Ok(()));
+        assert_eq!(scan(nested(JSON_DEPTH_MAX + 1).as_bytes()), Err(ScanError::Depth));
         assert_eq!(scan("{".repeat(100_000).as_bytes()), Err(ScanError::Depth));
     }
 
     #[test]
     fn too_many_objects_are_refused() {
         let many = |n: usize| format!("[{}]", "{},".repeat(n));
-        assert_eq!(scan(many(OBJECTS_LIMIT).as_bytes()), Ok(()));
-        assert_eq!(scan(many(OBJECTS_LIMIT + 1).as_bytes()), Err(ScanError::Objects));
+        assert_eq!(scan(many(JSON_OBJECTS_MAX).as_bytes()), Ok(()));
+        assert_eq!(scan(many(JSON_OBJECTS_MAX + 1).as_bytes()), Err(ScanError::Objects));
     }
 
     #[test]
@@ -113,7 +112,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_judges_as_a_parser_would(value in tree()) {
-            let fits = depth_of(&value) <= DEPTH_LIMIT;
+            let fits = depth_of(&value) <= JSON_DEPTH_MAX;
             prop_assert_eq!(scan(value.to_string().as_bytes()).is_ok(), fits);
         }
 

@@ -1,7 +1,8 @@
 //! `POST /v1/schedule`, `GET /v1/schedule/explain` and `/v1/reservations/{id}`: the placement, asked by
 //! a program that goes to the worker itself.
 
-use super::{QueenState, scan::scan, validate::TEXT_LIMIT};
+use super::{QueenState, scan::scan};
+use crate::limits::{Limit, RESERVATION_MAX_MS, SESSION_NAME_MAX, TEXT_MAX};
 use crate::{
     actors::placement::{ReservationError, Reserved, ScheduleRefusal},
     contract::{
@@ -25,10 +26,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// The longest that a slot is held without being renewed, ms.
-const TTL_MAX_MS: u64 = 3_600_000;
-/// Longest name of a session, bytes.
-const SESSION_LIMIT: usize = 256;
 /// A bad value is shown up to this many characters.
 const SHOWN_LIMIT: usize = 64;
 /// What a caller is told to wait when nobody takes it, seconds.
@@ -70,7 +67,12 @@ async fn schedule(state: State, payload: web::Payload) -> Answer {
     check(&request)?;
     match state.placement.schedule(&request) {
         Ok(reserved) => answer(&state, &reserved),
-        Err(ScheduleRefusal::Nobody { rejected, omitted }) => Ok(nobody(rejected, omitted)),
+        Err(ScheduleRefusal::Nobody { rejected, omitted }) => {
+            if omitted > 0 {
+                Limit::Rejections.reached();
+            }
+            Ok(nobody(rejected, omitted))
+        }
         Err(ScheduleRefusal::TooMany) => {
             Err(HttpError::overloaded("too many reservations are held", RETRY_AFTER_S))
         }
@@ -202,8 +204,8 @@ async fn read<T: DeserializeOwned + Default>(payload: web::Payload) -> Result<T,
 
 fn check(request: &ScheduleRequest) -> Result<(), HttpError> {
     check_ttl(request.ttl_ms)?;
-    text("model", request.model.as_deref(), TEXT_LIMIT)?;
-    text("session", request.session.as_deref(), SESSION_LIMIT)?;
+    text("model", request.model.as_deref(), TEXT_MAX, Limit::HeartbeatText)?;
+    text("session", request.session.as_deref(), SESSION_NAME_MAX, Limit::SessionName)?;
     match request.group.as_deref() {
         Some(group) if !is_name(group) => {
             Err(refuse("group", group, "1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit"))
@@ -213,18 +215,24 @@ fn check(request: &ScheduleRequest) -> Result<(), HttpError> {
 }
 
 fn check_ttl(ttl_ms: u64) -> Result<(), HttpError> {
-    if (1..=TTL_MAX_MS).contains(&ttl_ms) {
+    if (1..=RESERVATION_MAX_MS).contains(&ttl_ms) {
         return Ok(());
     }
-    Err(refuse("ttl_ms", &ttl_ms.to_string(), &format!("1 to {TTL_MAX_MS}")))
+    if ttl_ms > 0 {
+        Limit::ReservationTime.reached();
+    }
+    Err(refuse("ttl_ms", &ttl_ms.to_string(), &format!("1 to {RESERVATION_MAX_MS}")))
 }
 
-fn text(key: &str, value: Option<&str>, limit: usize) -> Result<(), HttpError> {
+fn text(key: &str, value: Option<&str>, most: usize, limit: Limit) -> Result<(), HttpError> {
     match value {
         Some(text)
-            if text.is_empty() || text.len() > limit || text.chars().any(char::is_control) =>
+            if text.is_empty() || text.len() > most || text.chars().any(char::is_control) =>
         {
-            let allowed = format!("1 to {limit} bytes without control characters");
+            if text.len() > most {
+                limit.reached();
+            }
+            let allowed = format!("1 to {most} bytes without control characters");
             Err(refuse(key, text, &allowed))
         }
         _ => Ok(()),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::http::socket;
+use crate::limits::HEARTBEAT_BODY_MAX;
 use actix_web::{
     App, HttpServer,
     dev::{ServerHandle, ServiceResponse},
@@ -210,7 +211,7 @@ async fn a_body_above_the_limit_is_413() {
     let state = state();
     let app = app!(state);
     let mut body = beat("h", 1).to_string();
-    body.push_str(&" ".repeat(BODY_LIMIT - body.len()));
+    body.push_str(&" ".repeat(HEARTBEAT_BODY_MAX - body.len()));
     assert_eq!(call!(&app, post(body.clone())).0, StatusCode::OK);
     body.push(' ');
     assert_eq!(call!(&app, post(body)).0, StatusCode::PAYLOAD_TOO_LARGE);
@@ -221,7 +222,7 @@ async fn heartbeats_are_503_while_too_many_wait() {
     let state = state();
     let app = app!(state);
     let mut waiting = Vec::new();
-    for _ in 0..crate::actors::registry::INTAKE_WAITING {
+    for _ in 0..crate::limits::INTAKE_WAITING_MAX {
         let mut load = state.intake.begin();
         load.enqueue().unwrap();
         waiting.push(load);
@@ -238,7 +239,7 @@ async fn heartbeats_are_503_while_too_many_wait() {
 async fn heartbeats_are_503_while_the_stream_is_behind() {
     let state = state();
     let app = app!(state);
-    let limit = crate::actors::sse_broadcaster::BACKLOG_LIMIT;
+    let limit = crate::limits::STREAM_BACKLOG_MAX;
     let behind: Vec<_> = (0..limit).map(|_| state.stream_stats.publish(Vec::new())).collect();
     let (status, _) = call!(&app, post(beat("h", 1).to_string()));
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);

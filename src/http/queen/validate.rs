@@ -4,30 +4,15 @@
 use crate::contract::{
     ExitRecord, GpuStats, HiveHeartbeat, HiveInfo, LifecycleEvent, NodeStats, WorkerReport,
 };
+use crate::limits::{
+    HEARTBEAT_ALIASES_MAX, HEARTBEAT_EVENTS_MAX, HEARTBEAT_GPUS_MAX, HEARTBEAT_HOSTNAME_MAX,
+    HEARTBEAT_INTERVAL_MAX_MS, HEARTBEAT_LOG_TAIL_MAX, HEARTBEAT_PIDS_MAX, HEARTBEAT_WORKERS_MAX,
+    Limit, TEXT_MAX, WORD_MAX,
+};
 use crate::settings::is_name;
 use actix_web::http::Uri;
 use std::{collections::HashSet, fmt};
 
-/// Workers of one heartbeat.
-pub const WORKERS_LIMIT: usize = 4_096;
-/// Events of one heartbeat.
-pub(super) const EVENTS_LIMIT: usize = 1_024;
-/// GPUs of one machine, and of one worker.
-pub(super) const GPUS_LIMIT: usize = 256;
-/// Other names of one model.
-pub(super) const ALIASES_LIMIT: usize = 64;
-/// Processes of one worker.
-pub(super) const PIDS_LIMIT: usize = 65_536;
-/// Lines of a log tail.
-pub(super) const LOG_TAIL_LIMIT: usize = 64;
-/// Longest name of a host.
-pub(super) const HOSTNAME_LIMIT: usize = 253;
-/// The slowest that a hive may say it sends, ms.
-const INTERVAL_LIMIT_MS: u64 = 3_600_000;
-/// Longest of the short texts: versions, times, ids of boots.
-pub(super) const WORD_LIMIT: usize = 128;
-/// Longest of the long ones: models, URLs, lines of a log.
-pub(super) const TEXT_LIMIT: usize = 4_096;
 /// A bad value is shown up to this many characters.
 const SHOWN_LIMIT: usize = 64;
 
@@ -39,60 +24,76 @@ pub struct Invalid {
     pub path: String,
     /// The value and what is allowed.
     pub problem: String,
+    /// What it is beyond, where it is that.
+    pub limit: Option<Limit>,
 }
 
 type Check = Result<(), Invalid>;
 
+/// Bytes of a text.
+type Most = (usize, Limit);
+const WORD: Most = (WORD_MAX, Limit::HeartbeatWord);
+const TEXT: Most = (TEXT_MAX, Limit::HeartbeatText);
+
 /// Whether the heartbeat may be stored.
 pub fn validate(heartbeat: &HiveHeartbeat) -> Check {
     hive(&heartbeat.hive).map_err(|e| e.under("hive"))?;
-    if heartbeat.timestamp.len() > WORD_LIMIT
+    if heartbeat.timestamp.len() > WORD_MAX
         || heartbeat.timestamp.parse::<jiff::Timestamp>().is_err()
     {
         let allowed = "a time as in RFC 3339, such as 2026-01-01T00:00:00.123Z";
-        return Err(refuse("timestamp", &heartbeat.timestamp, allowed));
+        let beyond = heartbeat.timestamp.len() > WORD_MAX;
+        return Err(
+            refuse("timestamp", &heartbeat.timestamp, allowed).beyond(Limit::HeartbeatWord, beyond)
+        );
     }
-    if heartbeat.interval_ms.is_some_and(|ms| !(1..=INTERVAL_LIMIT_MS).contains(&ms)) {
-        let allowed = format!("1 to {INTERVAL_LIMIT_MS}");
-        return Err(refuse("interval_ms", &heartbeat.interval_ms, &allowed));
+    if heartbeat.interval_ms.is_some_and(|ms| !(1..=HEARTBEAT_INTERVAL_MAX_MS).contains(&ms)) {
+        let allowed = format!("1 to {HEARTBEAT_INTERVAL_MAX_MS}");
+        let beyond = heartbeat.interval_ms.is_some_and(|ms| ms > 0);
+        return Err(refuse("interval_ms", &heartbeat.interval_ms, &allowed)
+            .beyond(Limit::HeartbeatInterval, beyond));
     }
-    optional("boot_id", heartbeat.boot_id.as_deref(), WORD_LIMIT)?;
+    optional("boot_id", heartbeat.boot_id.as_deref(), WORD)?;
     node(&heartbeat.node).map_err(|e| e.under("node"))?;
-    count("workers", heartbeat.workers.len(), WORKERS_LIMIT)?;
+    count("workers", heartbeat.workers.len(), HEARTBEAT_WORKERS_MAX, Limit::HeartbeatWorkers)?;
     each("workers", &heartbeat.workers, worker)?;
     unique(&heartbeat.workers)?;
-    count("events", heartbeat.events.len(), EVENTS_LIMIT)?;
+    count("events", heartbeat.events.len(), HEARTBEAT_EVENTS_MAX, Limit::HeartbeatEvents)?;
     each("events", &heartbeat.events, event)
 }
 
 fn hive(hive: &HiveInfo) -> Check {
     name("id", &hive.id)?;
     if hive.hostname.is_empty()
-        || hive.hostname.len() > HOSTNAME_LIMIT
+        || hive.hostname.len() > HEARTBEAT_HOSTNAME_MAX
         || !hive.hostname.chars().all(|c| c.is_alphanumeric() || ".-_:%[]".contains(c))
     {
-        let allowed = format!("a host name or an IP address of at most {HOSTNAME_LIMIT} bytes");
-        return Err(refuse("hostname", &hive.hostname, &allowed));
+        let allowed =
+            format!("a host name or an IP address of at most {HEARTBEAT_HOSTNAME_MAX} bytes");
+        let beyond = hive.hostname.len() > HEARTBEAT_HOSTNAME_MAX;
+        return Err(
+            refuse("hostname", &hive.hostname, &allowed).beyond(Limit::HeartbeatHostname, beyond)
+        );
     }
     if hive.port == 0 {
         return Err(refuse("port", &hive.port, "1 to 65535"));
     }
-    text("version", &hive.version, WORD_LIMIT)
+    text("version", &hive.version, WORD)
 }
 
 fn node(node: &NodeStats) -> Check {
     number("cpu_pct", node.cpu_pct)?;
     number("load1", node.load1)?;
     number("rbee.cpu_pct", node.rbee.cpu_pct)?;
-    count("gpus", node.gpus.len(), GPUS_LIMIT)?;
+    count("gpus", node.gpus.len(), HEARTBEAT_GPUS_MAX, Limit::HeartbeatGpus)?;
     each("gpus", &node.gpus, gpu)
 }
 
 fn gpu(gpu: &GpuStats) -> Check {
-    text("id", &gpu.id, WORD_LIMIT)?;
-    text("uuid", &gpu.uuid, WORD_LIMIT)?;
-    text("name", &gpu.name, TEXT_LIMIT)?;
-    optional("health", gpu.health.as_deref(), TEXT_LIMIT)?;
+    text("id", &gpu.id, WORD)?;
+    text("uuid", &gpu.uuid, WORD)?;
+    text("name", &gpu.name, TEXT)?;
+    optional("health", gpu.health.as_deref(), TEXT)?;
     optional_number("util_pct", gpu.util_pct)?;
     optional_number("temp_c", gpu.temp_c)?;
     optional_number("power_w", gpu.power_w)
@@ -120,27 +121,32 @@ fn worker(worker: &WorkerReport) -> Check {
         optional_number(field, value)?;
     }
     worker_texts(worker)?;
-    count("pids", worker.pids.len(), PIDS_LIMIT)?;
-    count("gpus", worker.gpus.len(), GPUS_LIMIT)?;
+    count("pids", worker.pids.len(), HEARTBEAT_PIDS_MAX, Limit::HeartbeatPids)?;
+    count("gpus", worker.gpus.len(), HEARTBEAT_GPUS_MAX, Limit::HeartbeatGpus)?;
     each("gpus", &worker.gpus, |share| {
-        text("uuid", &share.uuid, WORD_LIMIT)?;
+        text("uuid", &share.uuid, WORD)?;
         number("util_pct", share.util_pct)
     })?;
     worker.last_exit.as_ref().map_or(Ok(()), |e| exit(e).map_err(|e| e.under("last_exit")))
 }
 
 fn worker_texts(worker: &WorkerReport) -> Check {
-    optional("model", worker.model.as_deref(), TEXT_LIMIT)?;
-    optional("url", worker.url.as_deref(), TEXT_LIMIT)?;
+    optional("model", worker.model.as_deref(), TEXT)?;
+    optional("url", worker.url.as_deref(), TEXT)?;
     if let Some(url) = worker.url.as_deref()
         && !is_base_url(url)
     {
         let allowed = "a URL that begins with http:// or https://, names a host, and has no ? or #";
         return Err(refuse("url", &url, allowed));
     }
-    optional("retry_at", worker.retry_at.as_deref(), WORD_LIMIT)?;
-    count("model_aliases", worker.model_aliases.len(), ALIASES_LIMIT)?;
-    each("model_aliases", &worker.model_aliases, |alias| text("", alias, TEXT_LIMIT))
+    optional("retry_at", worker.retry_at.as_deref(), WORD)?;
+    count(
+        "model_aliases",
+        worker.model_aliases.len(),
+        HEARTBEAT_ALIASES_MAX,
+        Limit::HeartbeatAliases,
+    )?;
+    each("model_aliases", &worker.model_aliases, |alias| text("", alias, TEXT))
 }
 
 /// What a path can be put behind.
@@ -154,12 +160,13 @@ fn is_base_url(text: &str) -> bool {
 }
 
 fn exit(exit: &ExitRecord) -> Check {
-    text("at", &exit.at, WORD_LIMIT)?;
-    optional("signal", exit.signal.as_deref(), WORD_LIMIT)?;
-    count("log_tail", exit.log_tail.len(), LOG_TAIL_LIMIT)?;
+    text("at", &exit.at, WORD)?;
+    optional("signal", exit.signal.as_deref(), WORD)?;
+    count("log_tail", exit.log_tail.len(), HEARTBEAT_LOG_TAIL_MAX, Limit::HeartbeatLogTail)?;
     each("log_tail", &exit.log_tail, |line| {
-        if line.len() > TEXT_LIMIT {
-            return Err(refuse("", line, &format!("{TEXT_LIMIT} bytes at most")));
+        if line.len() > TEXT_MAX {
+            let allowed = format!("{TEXT_MAX} bytes at most");
+            return Err(refuse("", line, &allowed).beyond(Limit::HeartbeatText, true));
         }
         Ok(())
     })
@@ -168,7 +175,7 @@ fn exit(exit: &ExitRecord) -> Check {
 fn event(event: &LifecycleEvent) -> Check {
     name("group", &event.group)?;
     name("instance", &event.instance)?;
-    text("at", &event.at, WORD_LIMIT)?;
+    text("at", &event.at, WORD)?;
     event.last_exit.as_ref().map_or(Ok(()), |e| exit(e).map_err(|e| e.under("last_exit")))
 }
 
@@ -182,6 +189,7 @@ fn unique(workers: &[WorkerReport]) -> Check {
                     "{}/{} is there twice, allowed: each group and instance once",
                     worker.group, worker.instance
                 ),
+                limit: None,
             });
         }
     }
@@ -195,11 +203,12 @@ fn each<T>(field: &str, items: &[T], check: impl Fn(&T) -> Check) -> Check {
     Ok(())
 }
 
-fn count(field: &str, count: usize, limit: usize) -> Check {
-    if count > limit {
+fn count(field: &str, count: usize, most: usize, limit: Limit) -> Check {
+    if count > most {
         return Err(Invalid {
             path: field.to_owned(),
-            problem: format!("there are {count}, allowed: {limit} at most"),
+            problem: format!("there are {count}, allowed: {most} at most"),
+            limit: Some(limit),
         });
     }
     Ok(())
@@ -212,16 +221,16 @@ fn name(field: &str, value: &str) -> Check {
     Err(refuse(field, &value, "1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit"))
 }
 
-fn text(field: &str, value: &str, limit: usize) -> Check {
-    if value.len() > limit || has_control(value) {
-        let allowed = format!("{limit} bytes at most, no control characters");
-        return Err(refuse(field, &value, &allowed));
+fn text(field: &str, value: &str, (most, limit): Most) -> Check {
+    if value.len() > most || has_control(value) {
+        let allowed = format!("{most} bytes at most, no control characters");
+        return Err(refuse(field, &value, &allowed).beyond(limit, value.len() > most));
     }
     Ok(())
 }
 
-fn optional(field: &str, value: Option<&str>, limit: usize) -> Check {
-    value.map_or(Ok(()), |value| text(field, value, limit))
+fn optional(field: &str, value: Option<&str>, most: Most) -> Check {
+    value.map_or(Ok(()), |value| text(field, value, most))
 }
 
 fn number(field: &str, value: f64) -> Check {
@@ -248,10 +257,16 @@ fn refuse(field: &str, value: &dyn fmt::Debug, allowed: &str) -> Invalid {
     Invalid {
         path: field.to_owned(),
         problem: format!("{shown}{rest} is not allowed; allowed: {allowed}"),
+        limit: None,
     }
 }
 
 impl Invalid {
+    /// If it is `beyond` that limit.
+    fn beyond(self, limit: Limit, beyond: bool) -> Self {
+        Self { limit: beyond.then_some(limit), ..self }
+    }
+
     fn under(mut self, parent: &str) -> Self {
         let dot = if self.path.is_empty() { "" } else { "." };
         self.path.insert_str(0, dot);

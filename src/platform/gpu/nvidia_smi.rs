@@ -6,12 +6,10 @@
 mod parse;
 
 use super::{GpuError, GpuReading, GpuSource, HandOver, SourceKind};
+use crate::limits::{GPU_OUTPUT_MAX, Limit};
 use crate::platform::process::{BoundedRunner, RunError};
 use parse::{Listed, Memory, Utilisation};
 use std::{collections::HashMap, io, process::Command, time::Instant};
-
-/// More than this is not nvidia-smi's output, bytes.
-const OUTPUT_MAX: usize = 4 * 1024 * 1024;
 
 const QUERY: &str = "--query-gpu=index,uuid,name,utilization.gpu,memory.total,memory.free,\
                      temperature.gpu,power.draw,ecc.errors.uncorrected.volatile.total,mig.mode.current";
@@ -39,7 +37,7 @@ impl NvidiaSmi {
     ) -> Result<String, GpuError> {
         let mut command = Command::new(&self.program);
         command.args(arguments).env("LC_ALL", "C");
-        self.runner.run(&mut command, deadline, OUTPUT_MAX).map_err(|error| match error {
+        self.runner.run(&mut command, deadline, GPU_OUTPUT_MAX).map_err(|error| match error {
             RunError::Start(source) if source.kind() == io::ErrorKind::NotFound => {
                 GpuError::Absent("nvidia-smi")
             }
@@ -48,7 +46,12 @@ impl NvidiaSmi {
             {
                 GpuError::Absent("NVIDIA's driver")
             }
-            source => GpuError::Program { call, source },
+            source => {
+                if matches!(source, RunError::TooMuch(_)) {
+                    Limit::GpuOutput.reached();
+                }
+                GpuError::Program { call, source }
+            }
         })
     }
 

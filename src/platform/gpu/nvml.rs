@@ -6,7 +6,8 @@
 mod health;
 mod processes;
 
-use super::{DEVICES_MAX, GpuDevice, GpuError, GpuReading, GpuSource, HandOver, SourceKind, shown};
+use super::{GpuDevice, GpuError, GpuReading, GpuSource, HandOver, SourceKind, shown};
+use crate::limits::{GPU_DEVICES_MAX, Limit};
 use health::Watchman;
 use nvml_wrapper::{Device, Nvml, enum_wrappers::device::TemperatureSensor, error::NvmlError};
 use std::{
@@ -104,8 +105,11 @@ impl<'a> Session<'a> {
     }
 
     fn read(&mut self) -> Result<GpuReading, GpuError> {
-        let count =
-            self.nvml.device_count().map_err(failed("count the GPUs"))?.min(DEVICES_MAX as u32);
+        let count = self.nvml.device_count().map_err(failed("count the GPUs"))?;
+        if count > GPU_DEVICES_MAX as u32 {
+            Limit::GpuDevices.reached();
+        }
+        let count = count.min(GPU_DEVICES_MAX as u32);
         if count as usize != self.nameplates.len() {
             self.nameplates = vec![Nameplate::default(); count as usize];
             self.watchmen = (0..count).map(|_| Watchman::default()).collect();

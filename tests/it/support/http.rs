@@ -115,6 +115,14 @@ impl Api {
         Ok(Answer::new(status, String::from_utf8_lossy(&body).into_owned()))
     }
 
+    /// How often that limit was reached, as `/metrics` tells.
+    pub(crate) async fn reached(&self, limit: &str) -> u64 {
+        let page = self.get("/metrics").await.text;
+        let series = format!("rbee_limit_reached_total{{limit=\"{limit}\"}} ");
+        let line = page.lines().find_map(|line| line.strip_prefix(&series));
+        line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {series}: {page}"))
+    }
+
     /// A worker as this role shows it: `group/instance` at a hive, `hive/group/instance` at a queen.
     pub(crate) async fn worker(&self, name: &str) -> Value {
         self.get(&format!("/v1/workers/{name}")).await.expect(200)

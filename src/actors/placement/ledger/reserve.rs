@@ -5,12 +5,11 @@ use crate::actors::placement::{
     ReservationError, Reserved, ScheduleRefusal, reservation::Reservation, vram::Shares,
 };
 use crate::contract::{Rejection, ScheduleRequest};
+use crate::limits::{Limit, REJECTIONS_MAX};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// Workers for which a refusal says why; those of the model first.
-pub const REJECTIONS_LIMIT: usize = 1_000;
 /// Reservations that end without letting go of the lock.
 const EXPIRED_AT_ONCE: usize = 64;
 
@@ -23,6 +22,7 @@ impl Ledger {
     ) -> Result<Reserved, ScheduleRefusal> {
         self.expire(now);
         if !self.reservations.has_room() {
+            Limit::Reservations.reached();
             return Err(ScheduleRefusal::TooMany);
         }
         let ask = Ask::of(request);
@@ -134,7 +134,7 @@ impl Ledger {
         let near = self.index.bucket(ask.model, ask.group).map(|bucket| &bucket.members);
         let others = &self.index.everyone().members;
         let far = others.iter().filter(|index| near.is_none_or(|near| !near.contains(index)));
-        let order = near.into_iter().flatten().chain(far).take(REJECTIONS_LIMIT);
+        let order = near.into_iter().flatten().chain(far).take(REJECTIONS_MAX);
         let rejected: Vec<_> = order
             .filter_map(|index| self.seat(*index))
             .filter_map(|seat| {

@@ -10,6 +10,7 @@ use crate::actors::{
     },
 };
 use crate::contract::{GpuShare, GpuSource, GpuStats, NodeStats, ScheduleRequest, WorkerReport};
+use crate::limits::{RESERVATIONS_MAX, tests::Counting};
 use proptest::prelude::*;
 use std::time::Duration;
 use uuid::Uuid;
@@ -469,4 +470,20 @@ proptest! {
         }
         prop_assert!(ledger.index.everyone().members.is_empty() && ledger.index.models().next().is_none());
     }
+}
+
+#[test]
+fn so_many_reservations_are_held_and_so_many_sessions_remembered() {
+    let (mut ledger, now) = ledger();
+    tell(&mut ledger, "h", vec![serving("1", "m", None)], now);
+    let of = |session: usize| ScheduleRequest { session: Some(session.to_string()), ..asking("m") };
+    let sessions = Counting::of(Limit::Sessions);
+    for session in 0..RESERVATIONS_MAX {
+        assert!(schedule(&mut ledger, &of(session), now).is_ok());
+        assert_eq!(ledger.sessions.len(), (session + 1).min(SESSIONS_MAX));
+    }
+    sessions.at_least((RESERVATIONS_MAX - SESSIONS_MAX) as u64);
+    let counting = Counting::of(Limit::Reservations);
+    assert_eq!(schedule(&mut ledger, &of(0), now), Err("too many".into()));
+    counting.counted();
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::contract::HiveHeartbeat;
+use crate::limits::{Limit, tests::Counting};
 use crate::{
     actors::fleet::fixtures::{heard, heartbeat, numbered, worker},
     contract::{EventKind, StreamLifecycleKind, WorkerState},
@@ -105,13 +106,21 @@ fn a_stopping_hive_stays() {
 #[test]
 fn more_hives_or_workers_than_there_is_room_for_are_refused() {
     let (mut table, start) = table();
-    for i in 0..HIVES_LIMIT {
+    for i in 0..HIVES_MAX {
         table.store(heard(heartbeat(&format!("h{i}"), vec![])), start);
     }
+    let counting = Counting::of(Limit::Hives);
     assert_eq!(table.store(heard(heartbeat("another", vec![])), start).0, Outcome::Full);
+    counting.counted();
     assert_eq!(table.store(heard(heartbeat("h0", vec![])), start).0, Outcome::Stored);
-    table.workers = WORKERS_LIMIT;
-    assert_eq!(table.store(heard(heartbeat("h0", vec![worker("a", "1")])), start).0, Outcome::Full);
+    table.workers = WORKERS_MAX - 1;
+    assert_eq!(
+        table.store(heard(heartbeat("h0", vec![worker("a", "1")])), start).0,
+        Outcome::Stored
+    );
+    let counting = Counting::of(Limit::Workers);
+    assert_eq!(table.store(heard(heartbeat("h1", vec![worker("a", "1")])), start).0, Outcome::Full);
+    counting.counted();
     table.workers = 0;
 }
 

@@ -1,11 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects")]
 
 use super::*;
-use crate::actors::{
-    fleet::fixtures::{heartbeat, worker},
-    sse_broadcaster::client::{CLIENT_PATIENCE, CLIENT_QUEUE},
-};
+use crate::actors::fleet::fixtures::{heartbeat, worker};
 use crate::contract::StreamLifecycle;
+use crate::limits::{
+    Limit, REPLAY_EVENTS_MAX, STREAM_CLIENTS_MAX, STREAM_PATIENCE, STREAM_QUEUE_MAX,
+    tests::Counting,
+};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -110,6 +111,21 @@ fn an_id_that_is_not_ours_or_not_held_gets_a_snapshot() {
 }
 
 #[test]
+fn so_many_events_are_kept_for_who_comes_back() {
+    let (mut hub, now) = hub();
+    let last = REPLAY_EVENTS_MAX as u64 + 7;
+    for mark in 1..=last {
+        hub.publish(telemetry("a", mark as u32, now), now);
+    }
+    let replayed = read(&mut hub.subscribe(None, id(7), now).unwrap());
+    assert_eq!(replayed.len(), REPLAY_EVENTS_MAX);
+    let counting = Counting::of(Limit::StreamReplay);
+    let snapshot = read(&mut hub.subscribe(None, id(6), now).unwrap());
+    assert_eq!((snapshot.len(), snapshot[0].1.as_str()), (1, "snapshot"));
+    counting.counted();
+}
+
+#[test]
 fn a_client_of_one_hive_gets_only_that_and_the_queen() {
     let (mut hub, now) = hub();
     hub.publish(telemetry("a", 1, now), now);
@@ -151,28 +167,34 @@ fn a_client_that_does_not_read_delays_nobody_and_is_dropped() {
     let (mut hub, now) = hub();
     let mut slow = hub.subscribe(None, None, now).unwrap();
     let mut quick = hub.subscribe(None, None, now).unwrap();
+    let (full, stuck) = (Counting::of(Limit::StreamQueue), Counting::of(Limit::StreamPatience));
     for mark in 0..100 {
         hub.publish(telemetry("a", mark, now), now);
         hub.sweep(now);
         assert!(quick.frames.try_recv().is_ok());
     }
-    assert_eq!(hub.stats.events_dropped(), 100 - CLIENT_QUEUE as u64);
-    hub.sweep(now + CLIENT_PATIENCE);
+    assert_eq!(hub.stats.events_dropped(), 100 - STREAM_QUEUE_MAX as u64);
+    full.at_least(100 - STREAM_QUEUE_MAX as u64);
+    hub.sweep(now + STREAM_PATIENCE - std::time::Duration::from_millis(1));
+    assert_eq!(hub.stats.clients(), 2);
+    hub.sweep(now + STREAM_PATIENCE);
+    stuck.counted();
     assert_eq!((hub.stats.clients(), hub.stats.clients_dropped()), (1, 1));
     let held = std::iter::from_fn(|| slow.frames.try_recv().ok()).count();
-    assert_eq!(held, CLIENT_QUEUE);
+    assert_eq!(held, STREAM_QUEUE_MAX);
     assert!(slow.frames.is_closed());
 }
 
 #[test]
 fn too_many_clients_are_refused_until_one_leaves() {
     let (mut hub, now) = hub();
-    hub.clients_limit = 2;
-    let first = hub.subscribe(None, None, now).unwrap();
-    let _second = hub.subscribe(None, None, now).unwrap();
+    let mut all: Vec<_> =
+        (0..STREAM_CLIENTS_MAX).map(|_| hub.subscribe(None, None, now).unwrap()).collect();
+    let counting = Counting::of(Limit::StreamClients);
     assert_eq!(hub.subscribe(None, None, now).unwrap_err(), StreamRefused::Full);
-    assert_eq!(hub.stats.clients_refused(), 1);
-    drop(first);
+    assert_eq!((hub.stats.clients(), hub.stats.clients_refused()), (STREAM_CLIENTS_MAX, 1));
+    counting.counted();
+    all.pop();
     assert!(hub.subscribe(None, None, now).is_ok());
 }
 

@@ -7,6 +7,7 @@ use super::{
     headers,
     pool::{WorkerAnswer, WorkerBody},
 };
+use crate::limits::Limit;
 use crate::{
     actors::{placement::Upstream, registry::Load},
     http::{in_flight::InFlight, peer::Peer, queen::QueenCounters},
@@ -124,7 +125,10 @@ impl<S> Answer<S> {
             open.held.counters.broken_off(why.by());
             match &why {
                 Broken::ClientGone => tracing::debug!(worker, "client gone, request cancelled"),
-                Broken::Idle(_) => tracing::warn!(worker, error = %why, "answer broken off"),
+                Broken::Idle(_) => {
+                    Limit::GatewayIdle.reached();
+                    tracing::warn!(worker, error = %why, "answer broken off");
+                }
                 Broken::Worker(source) => {
                     tracing::warn!(worker, error = %why, cause = %source, "answer broken off");
                 }

@@ -1,7 +1,8 @@
 //! Reading a request's body: whole, as it came, and bounded in size, in time, and in what all bodies
 //! together hold.
 
-use super::RETRY_AFTER_S;
+use super::overloaded;
+use crate::limits::{GATEWAY_BODY_MAX, GATEWAY_PAUSE_MAX, GATEWAY_SENT_WITHIN, Limit};
 use crate::{actors::registry::Load, http::error::HttpError};
 use actix_web::{
     http::{
@@ -12,15 +13,7 @@ use actix_web::{
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
-use std::time::Duration;
 use tokio::time::{Instant, timeout};
-
-/// Bytes of one body.
-pub const GATEWAY_BODY: usize = 32 << 20;
-/// How long a client may pause between two pieces.
-const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// How long it may take for all of them.
-const SENT_WITHIN: Duration = Duration::from_secs(600);
 
 pub(super) async fn read(
     headers: &HeaderMap,
@@ -29,28 +22,28 @@ pub(super) async fn read(
 ) -> Result<Bytes, HttpError> {
     refuse_encoded(headers)?;
     let declared = declared_length(headers);
-    if declared > GATEWAY_BODY {
+    if declared > GATEWAY_BODY_MAX {
         return Err(too_large());
     }
     let (mut only, mut body) = (Bytes::new(), BytesMut::new());
     let begun = Instant::now();
     loop {
-        let piece = timeout(PAUSE_MAX, payload.next()).await.map_err(|_| too_slow())?;
+        let piece = timeout(GATEWAY_PAUSE_MAX, payload.next()).await;
+        let piece = piece.map_err(|_| too_slow(Limit::GatewayPause))?;
         let Some(piece) = piece else { break };
         let piece = piece.map_err(|error| {
             HttpError::bad_request("unreadable_body", format!("the body cannot be read: {error}"))
         })?;
-        if only.len() + body.len() + piece.len() > GATEWAY_BODY {
+        if only.len() + body.len() + piece.len() > GATEWAY_BODY_MAX {
             return Err(too_large());
         }
-        load.grow(piece.len())
-            .map_err(|full| HttpError::overloaded(full.to_string(), RETRY_AFTER_S))?;
+        load.grow(piece.len()).map_err(|full| overloaded(full, Limit::GatewayBodies))?;
         if only.is_empty() && body.is_empty() {
             only = piece;
             continue;
         }
-        if begun.elapsed() > SENT_WITHIN {
-            return Err(too_slow());
+        if begun.elapsed() > GATEWAY_SENT_WITHIN {
+            return Err(too_slow(Limit::GatewayTime));
         }
         body.extend_from_slice(&std::mem::take(&mut only));
         body.extend_from_slice(&piece);
@@ -77,15 +70,17 @@ fn declared_length(headers: &HeaderMap) -> usize {
 }
 
 fn too_large() -> HttpError {
-    let message = format!("the body is larger than {GATEWAY_BODY} bytes");
+    Limit::GatewayBody.reached();
+    let message = format!("the body is larger than {GATEWAY_BODY_MAX} bytes");
     HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
 }
 
-fn too_slow() -> HttpError {
+fn too_slow(limit: Limit) -> HttpError {
+    limit.reached();
     let message = format!(
         "the body paused for {} s, or took {} s",
-        PAUSE_MAX.as_secs(),
-        SENT_WITHIN.as_secs()
+        GATEWAY_PAUSE_MAX.as_secs(),
+        GATEWAY_SENT_WITHIN.as_secs()
     );
     HttpError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", message)
 }

@@ -5,6 +5,7 @@
 //! connection is an error, unless it is the end that the head announced.
 
 use super::target::Target;
+use crate::limits::{GATEWAY_HEAD_MAX, Limit};
 use actix_http::{
     ResponseHead,
     error::{ParseError, PayloadError},
@@ -34,9 +35,6 @@ use tokio_util::{
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// Room for one read, bytes.
 const READ: usize = 8 << 10;
-/// A head that is not whole after so many bytes is none. The codec cannot bear a header's name beyond.
-const HEAD: usize = u16::MAX as usize;
-
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
@@ -56,7 +54,7 @@ pub(super) enum Failure {
     #[error("the answer ends within its head")]
     Cut,
     /// It has no end.
-    #[error("the head is longer than {HEAD} bytes")]
+    #[error("the head is longer than {GATEWAY_HEAD_MAX} bytes")]
     TooLong,
     /// It is none.
     #[error("{0}")]
@@ -139,7 +137,8 @@ impl Connection {
         begun: &mut bool,
     ) -> Poll<Result<ResponseHead, Failure>> {
         loop {
-            if self.read.len() > HEAD {
+            if self.read.len() > GATEWAY_HEAD_MAX {
+                Limit::GatewayHead.reached();
                 return Poll::Ready(Err(Failure::TooLong));
             }
             if let Some(head) = codec.decode(&mut self.read).map_err(Failure::Unreadable)? {

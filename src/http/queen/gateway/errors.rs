@@ -1,5 +1,6 @@
 //! What the gateway answers itself, where no worker does.
 
+use crate::limits::Limit;
 use crate::{
     actors::placement::{AdmissionRefusal, ReservationError},
     http::error::HttpError,
@@ -22,6 +23,7 @@ pub(super) fn refused(refusal: &AdmissionRefusal, model: &str) -> HttpError {
         }
         AdmissionRefusal::AllRefused => new(StatusCode::BAD_GATEWAY, "workers_unreachable"),
         AdmissionRefusal::QueueFull => {
+            Limit::GatewayQueue.reached();
             new(StatusCode::TOO_MANY_REQUESTS, "queue_full").retry_after(RETRY_AFTER_S)
         }
         AdmissionRefusal::Reservation(ReservationError::Unknown) => {
@@ -37,12 +39,14 @@ pub(super) fn refused(refusal: &AdmissionRefusal, model: &str) -> HttpError {
 }
 
 pub(super) fn queue_timeout(waited: Duration) -> HttpError {
+    Limit::GatewayQueueTime.reached();
     let message = format!("no worker was free within {} ms", waited.as_millis());
     HttpError::new(StatusCode::SERVICE_UNAVAILABLE, "queue_timeout", message)
         .retry_after(RETRY_AFTER_S)
 }
 
 pub(super) fn first_byte_timeout(worker: &str, waited: Duration) -> HttpError {
+    Limit::GatewayFirstByte.reached();
     let waited = waited.as_millis();
     let message = format!("worker {worker:?} did not begin its answer within {waited} ms");
     HttpError::new(StatusCode::GATEWAY_TIMEOUT, "first_byte_timeout", message)

@@ -7,6 +7,7 @@ use super::{
     pool::{Pool, WorkerAnswer},
     target::Target,
 };
+use crate::limits::{GATEWAY_TRIES_MAX, Limit};
 use crate::{
     actors::placement::{Admission, AdmissionRefusal, Booking, InferenceAsk, Placement},
     http::{error::HttpError, queen::QueenCounters},
@@ -16,8 +17,6 @@ use bytes::{Bytes, BytesMut};
 use std::io;
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// Workers that one request is offered to.
-const TRIES: usize = 16;
 /// Room for the head of a request, bytes; a longer one makes more.
 const HEAD: usize = 1 << 10;
 
@@ -46,7 +45,7 @@ impl Exchange<'_> {
         mut ask: InferenceAsk<'_>,
     ) -> Result<(Booking, WorkerAnswer), HttpError> {
         let (mut refused_by, mut queued_until) = (Vec::new(), None);
-        for _ in 0..TRIES {
+        for _ in 0..GATEWAY_TRIES_MAX {
             let ask_again = InferenceAsk { refused_by: &refused_by, ..ask };
             let booking = self.place(ask_again, &mut queued_until).await?;
             match self.send(&booking).await {
@@ -66,6 +65,7 @@ impl Exchange<'_> {
                 }
             }
         }
+        Limit::GatewayTries.reached();
         Err(errors::refused(&AdmissionRefusal::AllRefused, ask.model))
     }
 

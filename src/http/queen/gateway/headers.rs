@@ -2,18 +2,14 @@
 //! authority or to its own origin stays here; the queen's token is never sent to a worker.
 
 use crate::http::error::HttpError;
+use crate::limits::{GATEWAY_HOPS_MAX, Limit, SESSION_NAME_MAX};
 use actix_web::http::{
     StatusCode,
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 
-/// A request that has passed this many gateways of this kind is going round in circles.
-const HOPS_MAX: usize = 5;
 /// What a gateway calls itself in `via`.
 const VIA: HeaderValue = HeaderValue::from_static("1.1 rbee");
-/// The longest session or reservation, bytes.
-const NAME_BYTES: usize = 256;
-
 /// What of a client's request goes to the worker, and `via`.
 pub(super) fn pass_request(from: &HeaderMap, mut to: impl FnMut(&HeaderName, &HeaderValue)) {
     let named = connection_options(from);
@@ -40,9 +36,10 @@ pub(super) fn refuse_loop(headers: &HeaderMap) -> Result<(), HttpError> {
     let via = headers.get_all(header::VIA).filter_map(|via| via.to_str().ok());
     let receivers = via.flat_map(|via| via.split(','));
     let hops = receivers.filter(|hop| hop.split_whitespace().nth(1) == Some("rbee")).count();
-    if hops < HOPS_MAX {
+    if hops <= GATEWAY_HOPS_MAX {
         return Ok(());
     }
+    Limit::GatewayHops.reached();
     let message = format!("the request has passed {hops} gateways: a worker's URL is a queen's");
     Err(HttpError::new(StatusCode::LOOP_DETECTED, "loop_detected", message))
 }
@@ -55,9 +52,13 @@ pub(super) fn name_of<'a>(
     let Some(value) = headers.get(header) else { return Ok(None) };
     let visible = value.as_bytes().iter().all(|byte| (b' '..=b'~').contains(byte));
     match value.to_str() {
-        Ok(name) if visible && (1..=NAME_BYTES).contains(&name.len()) => Ok(Some(name)),
+        Ok(name) if visible && (1..=SESSION_NAME_MAX).contains(&name.len()) => Ok(Some(name)),
         _ => {
-            let message = format!("{header} must be 1 to {NAME_BYTES} printable ASCII characters");
+            if value.len() > SESSION_NAME_MAX {
+                Limit::SessionName.reached();
+            }
+            let message =
+                format!("{header} must be 1 to {SESSION_NAME_MAX} printable ASCII characters");
             Err(HttpError::bad_request("invalid_header", message))
         }
     }

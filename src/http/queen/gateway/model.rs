@@ -1,11 +1,9 @@
 //! Reads from a request's body what the queen needs to know: the model. All else is the worker's.
 
 use crate::http::{error::HttpError, queen::scan::scan_depth};
+use crate::limits::{GATEWAY_MODEL_MAX, Limit};
 use serde::Deserialize;
 use std::borrow::Cow;
-
-/// The longest name of a model, bytes.
-pub(super) const MODEL_BYTES: usize = 4_096;
 
 /// A name without escapes is not copied.
 #[derive(Deserialize)]
@@ -30,9 +28,10 @@ pub(super) fn read(body: &[u8]) -> Result<Cow<'_, str>, HttpError> {
     })?;
     match asked.model.len() {
         0 => Err(HttpError::bad_request("missing_model", "`model` is required, and not empty")),
-        1..=MODEL_BYTES => Ok(asked.model),
+        1..=GATEWAY_MODEL_MAX => Ok(asked.model),
         _ => {
-            let message = format!("`model` is longer than {MODEL_BYTES} bytes");
+            Limit::GatewayModel.reached();
+            let message = format!("`model` is longer than {GATEWAY_MODEL_MAX} bytes");
             Err(HttpError::bad_request("invalid_model", message))
         }
     }
@@ -54,7 +53,7 @@ mod tests {
 
     #[test]
     fn every_refusal_names_the_model() {
-        let (long, deep) = ("m".repeat(MODEL_BYTES + 1), "[".repeat(65));
+        let (long, deep) = ("m".repeat(GATEWAY_MODEL_MAX + 1), "[".repeat(65));
         let long = json!({ "model": long }).to_string();
         for body in [
             "",

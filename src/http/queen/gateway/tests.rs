@@ -2,6 +2,10 @@
 
 use super::*;
 use crate::actors::placement::Placement;
+use crate::limits::{
+    GATEWAY_BODIES_MAX, GATEWAY_PAUSE_MAX, GATEWAY_REQUESTS_MAX, GATEWAY_SENT_WITHIN,
+    tests::Counting,
+};
 use crate::{
     actors::registry::RegistryConfig,
     http::queen::{KnownHives, QueenCounters},
@@ -64,13 +68,48 @@ async fn what_cannot_be_routed_is_refused_with_its_reason() {
 #[actix::test]
 async fn too_many_requests_or_bytes_are_told_to_come_back() {
     let full = state();
-    let mut loads: Vec<_> = (0..GATEWAY_REQUESTS).map(|_| full.gateway_intake.begin()).collect();
+    let mut loads: Vec<_> =
+        (0..GATEWAY_REQUESTS_MAX).map(|_| full.gateway_intake.begin()).collect();
     assert!(loads.iter_mut().all(|load| load.enqueue().is_ok()));
     let (status, _) = call(full.clone(), chat(&json!({"model": "m"}))).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     drop(loads);
     let mut load = full.gateway_intake.begin();
-    load.grow(GATEWAY_BODIES).unwrap();
+    load.grow(GATEWAY_BODIES_MAX).unwrap();
     let (status, _) = call(full, chat(&json!({"model": "m"}))).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+/// A body that comes a byte at a time.
+async fn drip(pause: Duration) -> web::Payload {
+    let pieces = futures_util::stream::unfold((), move |()| async move {
+        tokio::time::sleep(pause).await;
+        Some((Ok(bytes::Bytes::from_static(b" ")), ()))
+    });
+    let request = test::TestRequest::default().to_http_request();
+    let pieces: std::pin::Pin<Box<dyn futures_util::Stream<Item = _>>> = Box::pin(pieces);
+    let mut payload = actix_web::dev::Payload::from(pieces);
+    <web::Payload as actix_web::FromRequest>::from_request(&request, &mut payload).await.unwrap()
+}
+
+/// In time that passes only when nothing else does.
+#[actix::test]
+async fn a_body_may_pause_and_last_for_so_long() {
+    tokio::time::pause();
+    let (headers, state) = (actix_web::http::header::HeaderMap::new(), state());
+    let ms = Duration::from_millis(1);
+    for (limit, pause) in [
+        (Limit::GatewayPause, GATEWAY_PAUSE_MAX + ms),
+        (Limit::GatewayTime, GATEWAY_PAUSE_MAX - ms),
+    ] {
+        let (begun, counting) = (tokio::time::Instant::now(), Counting::of(limit));
+        let mut load = state.gateway_intake.begin();
+        let late = body::read(&headers, drip(pause).await, &mut load).await.unwrap_err();
+        assert_eq!(late.code(), "body_timeout");
+        let took = begun.elapsed();
+        let within =
+            if limit == Limit::GatewayPause { GATEWAY_PAUSE_MAX } else { GATEWAY_SENT_WITHIN };
+        assert!(took >= within && took <= within + GATEWAY_PAUSE_MAX, "{limit:?}: {took:?}");
+        counting.counted();
+    }
 }

@@ -32,7 +32,7 @@ fn what_is_wrong_is_named_by_its_path() {
         ("boot_id", |h| h.boot_id = Some("\0".into())),
         ("node.cpu_pct", |h| h.node.cpu_pct = f64::NAN),
         ("node.rbee.cpu_pct", |h| h.node.rbee.cpu_pct = -1.0),
-        ("node.gpus", |h| h.node.gpus = vec![GpuStats::default(); GPUS_LIMIT + 1]),
+        ("node.gpus", |h| h.node.gpus = vec![GpuStats::default(); HEARTBEAT_GPUS_MAX + 1]),
         ("node.gpus[0].power_w", |h| {
             h.node.gpus = vec![GpuStats { power_w: Some(-3.0), ..GpuStats::default() }];
         }),
@@ -44,7 +44,7 @@ fn what_is_wrong_is_named_by_its_path() {
         ("workers[0].model_aliases[1]", |h| {
             h.workers[0].model_aliases = vec!["fine".into(), "a\tb".into()];
         }),
-        ("workers[0].url", |h| h.workers[0].url = Some("x".repeat(TEXT_LIMIT + 1))),
+        ("workers[0].url", |h| h.workers[0].url = Some("x".repeat(TEXT_MAX + 1))),
         ("workers[1]", |h| h.workers[1].instance = "1".into()),
         ("workers", |h| h.workers = (0..=4_096).map(|i| worker("a", &i.to_string())).collect()),
         ("timestamp", |h| h.timestamp = "2026-01-01T00:00:00".into()),

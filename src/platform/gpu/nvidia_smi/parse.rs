@@ -2,7 +2,8 @@
 //! a process whose figure is lost so is known to be there, and not known to be idle.
 
 use super::ByDevice;
-use crate::platform::gpu::{DEVICES_MAX, GpuDevice, ProcessUse, shown};
+use crate::limits::{GPU_DEVICES_MAX, Limit};
+use crate::platform::gpu::{GpuDevice, ProcessUse, shown};
 use std::collections::HashMap;
 
 /// Memory of processes, MiB.
@@ -27,11 +28,16 @@ pub(super) struct Listed {
 /// `--query-gpu`; `None` when no line is a GPU's.
 pub(super) fn devices(text: &str) -> Option<Vec<Listed>> {
     let mut found: Vec<Listed> = Vec::new();
-    for listed in text.lines().filter_map(device).take(DEVICES_MAX) {
+    for listed in text.lines().filter_map(device) {
         // One that is told twice is one.
-        if found.iter().all(|other| other.device.uuid != listed.device.uuid) {
-            found.push(listed);
+        if found.iter().any(|other| other.device.uuid == listed.device.uuid) {
+            continue;
         }
+        if found.len() == GPU_DEVICES_MAX {
+            Limit::GpuDevices.reached();
+            break;
+        }
+        found.push(listed);
     }
     let none = text.contains("No devices were found");
     (!found.is_empty() || none).then_some(found)

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
 
 use super::*;
+use crate::limits::{Limit, tests::Counting};
 use crate::{
     actors::registry::Intake,
     http::{
@@ -150,9 +151,11 @@ async fn a_cut_answer_reaches_the_client_as_a_cut_one() {
 
 #[actix::test]
 async fn an_answer_that_pauses_too_long_is_broken_off() {
+    let counting = Counting::of(Limit::GatewayIdle);
     let mut site = site(BEGUN, true, Duration::from_millis(100)).await;
     let told = to_end(&mut site.ask("").await).await;
     assert!(told.ends_with("pong\r\n"), "{told}");
+    counting.counted();
     site.all_slots_free().await;
     timeout(DEADLINE, &mut site.worker_left).await.unwrap().unwrap();
 }

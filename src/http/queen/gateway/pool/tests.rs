@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
 
 use super::*;
+use crate::limits::{GATEWAY_HEAD_MAX, Limit, tests::Counting};
 use std::future::poll_fn;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -128,8 +129,24 @@ async fn a_head_without_an_end_is_given_up_in_time() {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n").await;
         while stream.write_all(&[b'x'; 1024]).await.is_ok() {}
     });
+    let counting = Counting::of(Limit::GatewayHead);
     let asked = ask(&Pool::new(), &url).await;
     assert!(matches!(asked, Err(Failure::TooLong)));
+    counting.counted();
+}
+
+/// The longest head that is read is `most` bytes or one less, as reads are cut.
+#[actix::test]
+async fn a_head_of_nearly_the_most_is_read() {
+    let (listener, url) = listener().await;
+    actix::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        hear(&mut stream).await;
+        let (begin, end) = ("HTTP/1.1 204 No Content\r\nx: ", "\r\n\r\n");
+        let long = "y".repeat(GATEWAY_HEAD_MAX - begin.len() - end.len());
+        stream.write_all(format!("{begin}{long}{end}").as_bytes()).await.unwrap();
+    });
+    assert_eq!(ask(&Pool::new(), &url).await.unwrap().head.status.as_u16(), 204);
 }
 
 #[test]

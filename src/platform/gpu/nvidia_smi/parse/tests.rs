@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
 use super::*;
+use crate::limits::tests::Counting;
 use proptest::prelude::*;
 
 const TWO: &str = "\
@@ -115,4 +116,16 @@ proptest! {
         }
         prop_assert_eq!(found.values().map(Vec::len).sum::<usize>(), rows.len());
     }
+}
+
+#[test]
+fn so_many_gpus_are_looked_at() {
+    let lines = |n: usize| -> String {
+        let line = |i| format!("{i}, GPU-{i}, X, 1, 2, 1, 30, 5, 0, Disabled\n");
+        (0..n).map(line).collect()
+    };
+    assert_eq!(devices(&lines(GPU_DEVICES_MAX)).unwrap().len(), GPU_DEVICES_MAX);
+    let counting = Counting::of(Limit::GpuDevices);
+    assert_eq!(devices(&lines(GPU_DEVICES_MAX + 1)).unwrap().len(), GPU_DEVICES_MAX);
+    counting.counted();
 }
