@@ -114,3 +114,6 @@ fn combine(cgroup: CgroupFigures, tree: TreeFigures, pids: Vec<u32>) -> RawSampl
         pids,
     }
 }
+
+#[cfg(test)]
+mod tests;
