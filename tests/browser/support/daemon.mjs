@@ -42,7 +42,10 @@ export class Daemon {
       stream.on("data", (text) => (this.log = (this.log + text).slice(-20_000)));
     }
     this.ended = new Promise((resolve) => this.process.once("exit", resolve));
-    await until(`the queen at ${this.url}: ${this.log}`, () => this.answers());
+    await until(`the queen at ${this.url}`, () => this.answers()).catch((error) => {
+      this.process.kill("SIGKILL");
+      throw new Error(`${error.message}; ${this.log}`);
+    });
   }
 
   async answers() {
