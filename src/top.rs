@@ -49,7 +49,7 @@ pub struct TopArgs {
     pub connection: Connection,
 }
 
-/// Runs until `q`, Ctrl-C, SIGTERM or the terminal's end.
+/// Runs until `q`, Ctrl-C, a signal or the terminal's end.
 pub async fn run(args: &TopArgs) -> Result<(), Failure> {
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         let message = "top needs a terminal: `rbee workers` prints a list, --json for programs";
@@ -63,7 +63,8 @@ pub async fn run(args: &TopArgs) -> Result<(), Failure> {
     let mut ends = Ends::new().map_err(|error| terminal::failed(&error))?;
     let screen = Screen::enter().map_err(|error| terminal::failed(&error))?;
     let (events, incoming) = mpsc::channel(QUEUE);
-    let keys = terminal::keys();
+    let keys = terminal::keys()
+        .map_err(|error| Failure::Refused(format!("keys cannot be read: {error}")))?;
     let mut feed = actix::spawn(feed::run(api.clone(), events.clone()));
     let colours = crate::client::Output::detect().colours;
     let mut top = Top {
@@ -162,7 +163,7 @@ impl Top {
 }
 
 /// The signals that end it in order.
-struct Ends([Signal; 3]);
+struct Ends([Signal; 4]);
 
 impl Ends {
     fn new() -> std::io::Result<Self> {
@@ -171,15 +172,17 @@ impl Ends {
             on(SignalKind::terminate())?,
             on(SignalKind::interrupt())?,
             on(SignalKind::hangup())?,
+            on(SignalKind::quit())?,
         ]))
     }
 
     async fn next(&mut self) {
-        let [terminate, interrupt, hangup] = &mut self.0;
+        let [terminate, interrupt, hangup, quit] = &mut self.0;
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
             _ = hangup.recv() => {}
+            _ = quit.recv() => {}
         }
     }
 }

@@ -105,7 +105,8 @@ fn render(told: &Explanation, output: Output) -> Vec<String> {
     let rows: Vec<Vec<Cell>> = order.into_iter().map(|w| row(w, chosen(w))).collect();
     let mut lines = table::lines(&COLUMNS, &rows, output.width, output.colours);
     if let Some(queued) = told.queued.filter(|n| *n > 0) {
-        lines.push(format!("{queued} requests wait in the gateway's queue"));
+        let wait = if queued == 1 { "request waits" } else { "requests wait" };
+        lines.push(format!("{queued} {wait} in the gateway's queue"));
     }
     lines
 }

@@ -4,7 +4,7 @@ use super::{
     Api, Connection, Failure, Output, Role,
     model::{Hive, HiveList, Worker, WorkerList},
     table::{self, Cell, Column, Tone},
-    units::{NONE, mb, millis, or_none, percent, plain, seconds},
+    units::{NONE, counted, mb, millis, or_none, percent, plain, seconds},
 };
 use crate::contract::Health;
 use std::collections::BTreeMap;
@@ -141,8 +141,7 @@ fn counts(workers: &[Worker]) -> String {
     let idle = workers.iter().filter(|worker| worker.idle == Some(true)).count();
     match workers.len() {
         0 => "no workers".into(),
-        1 => format!("1 worker: {}; {idle} idle", states.join(", ")),
-        n => format!("{n} workers: {}; {idle} idle", plain(&states.join(", "))),
+        n => format!("{}: {}; {idle} idle", counted(n, "worker"), plain(&states.join(", "))),
     }
 }
 

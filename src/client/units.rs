@@ -3,6 +3,11 @@
 /// What is not known.
 pub const NONE: &str = "–";
 
+/// `1 hive`, `2 hives`.
+pub fn counted(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
 /// MiB: `512M`, `4.0G`, `1.5T`.
 pub fn mb(mb: u64) -> String {
     const G: f64 = 1024.0;
@@ -58,6 +63,11 @@ pub fn plain(text: &str) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn one_of_a_thing_is_not_many() {
+        assert_eq!([0, 1, 2].map(|n| counted(n, "hive")), ["0 hives", "1 hive", "2 hives"]);
+    }
 
     #[test]
     fn figures_are_short() {

@@ -124,7 +124,8 @@ fn device_finding(name: &str, device: &GpuDevice) -> Finding {
     let missing: Vec<_> = columns.iter().filter(|(_, missing)| *missing).map(|(c, _)| *c).collect();
     if missing.is_empty() {
         let count = device.processes.as_ref().map_or(0, Vec::len);
-        return Finding::ok("gpu", format!("{what}: every column answers, {count} processes"));
+        let noun = if count == 1 { "process" } else { "processes" };
+        return Finding::ok("gpu", format!("{what}: every column answers, {count} {noun}"));
     }
     let found = format!("{what}: does not tell {}", missing.join(", "));
     let remedy = if device.processes.is_none() {

@@ -11,9 +11,10 @@ pub mod origin;
 mod rules;
 mod sessions;
 
-pub use guard::{Guard, GuardConfig};
+pub use guard::{Guard, GuardConfig, session_end};
 pub use login::configure;
 pub use rules::Rules;
+pub use sessions::SessionEnd;
 
 use serde::Serialize;
 
@@ -53,12 +54,19 @@ pub struct Access {
     pub reading: Class,
     /// For every other method.
     pub writing: Class,
+    /// A browser that opens it gets the dashboard, which is for everybody.
+    pub page: bool,
 }
 
 impl Access {
     /// A path of one class, whatever the method.
     pub const fn new(path: &'static str, class: Class) -> Self {
-        Self { path, reading: class, writing: class }
+        Self { path, reading: class, writing: class, page: false }
+    }
+
+    /// The same, where a browser gets the dashboard.
+    pub const fn or_page(self) -> Self {
+        Self { page: true, ..self }
     }
 }
 

@@ -6,7 +6,7 @@
 use super::{error::HttpError, fallback::get};
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header::{self, ETag, EntityTag, Header as _, IfNoneMatch},
+    http::header::{self, ETag, EntityTag, Header as _, HeaderMap, IfNoneMatch},
     middleware::Compress,
     web,
 };
@@ -57,9 +57,12 @@ static ASSETS: &[Asset] = assets! {
     "history.js": SCRIPT,
     "hives.js": SCRIPT,
     "keys.js": SCRIPT,
+    "login.js": SCRIPT,
     "logs.js": SCRIPT,
     "main.js": SCRIPT,
+    "permit.js": SCRIPT,
     "row.js": SCRIPT,
+    "session.js": SCRIPT,
     "shared.js": SCRIPT,
     "source.js": SCRIPT,
     "spark.js": SCRIPT,
@@ -67,6 +70,7 @@ static ASSETS: &[Asset] = assets! {
     "sync.js": SCRIPT,
     "table.js": SCRIPT,
     "theme.js": SCRIPT,
+    "toast.js": SCRIPT,
 };
 
 /// Adds the page and its files.
@@ -88,8 +92,8 @@ pub async fn page(request: HttpRequest) -> HttpResponse {
 }
 
 /// Whether who asks is a browser that wants a page to look at, rather than a program.
-pub fn is_wanted(request: &HttpRequest) -> bool {
-    let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
+pub fn is_wanted(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let first = accept.and_then(|types| types.split([',', ';']).next());
     first.is_some_and(|first| first.trim().eq_ignore_ascii_case("text/html"))
 }

@@ -142,7 +142,7 @@ pub const ACCESS: &[Access] = &[
     Access::new("/v1/hives", Class::Read),
     Access::new("/v1/hives/{id}", Class::Read),
     Access::new("/v1/history", Class::Read),
-    Access::new("/v1/heartbeats/stream", Class::Read),
+    Access::new("/v1/heartbeats/stream", Class::Read).or_page(),
     // Reading too: logs and specs are not for every reader.
     Access::new("/v1/hives/{id}/workers", Class::Admin),
     Access::new("/v1/hives/{id}/workers/{group}/{instance}", Class::Admin),

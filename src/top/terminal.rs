@@ -77,10 +77,11 @@ pub(super) fn failed(error: &io::Error) -> Failure {
     Failure::Refused(format!("the terminal does not do as it is told: {error}"))
 }
 
-/// Reads keys on a thread of its own until the terminal or the receiver is gone.
-pub(super) fn keys() -> mpsc::Receiver<Event> {
+/// Reads keys on a thread of its own until the terminal or the receiver is gone. Fails where there can
+/// be no such thread.
+pub(super) fn keys() -> io::Result<mpsc::Receiver<Event>> {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    std::thread::spawn(move || {
+    std::thread::Builder::new().name("keys".into()).spawn(move || {
         while let Ok(event) = event::read() {
             let told = match event {
                 TerminalEvent::Key(key) if key.kind != KeyEventKind::Release => {
@@ -93,8 +94,8 @@ pub(super) fn keys() -> mpsc::Receiver<Event> {
                 return;
             }
         }
-    });
-    receiver
+    })?;
+    Ok(receiver)
 }
 
 fn key_of(key: KeyEvent) -> Option<Key> {
@@ -115,3 +116,7 @@ fn key_of(key: KeyEvent) -> Option<Key> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+#[path = "terminal/tests.rs"]
+mod tests;

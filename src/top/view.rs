@@ -9,7 +9,7 @@ use crate::client::{
     details,
     model::Worker,
     table::{Tone, fit},
-    units::{NONE, mb, or_none, percent, plain, seconds},
+    units::{NONE, counted, mb, or_none, percent, plain, seconds},
     workers::{gpu_cells, requests, state_cell},
 };
 use ratatui::{
@@ -63,9 +63,9 @@ fn counts(fleet: &Fleet) -> String {
     };
     let idle = fleet.workers().filter(|worker| worker.idle == Some(true)).count();
     let mut text = format!(
-        "{} hives, {} workers: {} ready, {idle} idle",
-        fleet.hives().count(),
-        fleet.workers().count(),
+        "{}, {}: {} ready, {idle} idle",
+        counted(fleet.hives().count(), "hive"),
+        counted(fleet.workers().count(), "worker"),
         is("ready")
     );
     for state in ["failed", "backoff"] {
@@ -215,7 +215,7 @@ fn log(frame: &mut Frame, state: &State, area: Rect) {
     let what = match (&state.log_ended, state.scroll) {
         (Some(why), _) => format!("log: {}", plain(why)),
         (None, 0) => "log, live".into(),
-        (None, lines) => format!("log, {lines} lines up: End goes on"),
+        (None, lines) => format!("log, {} up: End goes on", counted(lines, "line")),
     };
     frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()).block(title(state, &what)), area);
 }

@@ -2,19 +2,23 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { close, launch, open, rowOf, shoot } from "./support/browser.mjs";
+import { close, launch, open, reads, rowOf, shoot } from "./support/browser.mjs";
 import { Daemon, queenAndHive } from "./support/daemon.mjs";
 import { FakeHive } from "./support/fleet.mjs";
 import { until } from "./support/wait.mjs";
 
+/** Sooner than the page asks for anything by itself, and long for a machine that is busy. */
+const SHOWN_WITHIN_MS = 10_000;
+
 let daemon;
 let browser;
 before(async () => {
-  [daemon, browser] = await Promise.all([Daemon.start(queenAndHive), launch()]);
+  browser = await launch();
+  daemon = await Daemon.start(queenAndHive);
 });
 after(async () => {
-  await browser.close();
-  await daemon.stop();
+  await browser?.close();
+  await daemon?.stop();
 });
 
 const worker = (name) => daemon.json(`/v1/workers/here/${name}`);
@@ -26,17 +30,17 @@ test("workers appear with their state, model and figures, and the figures go on"
   const name = `echo/${daemon.ports.worker}`;
   const row = rowOf(page, name);
   await row.locator(".state", { hasText: "ready" }).waitFor();
-  assert.match(await row.innerText(), new RegExp(`echo-${daemon.ports.worker}`));
+  await reads(row, new RegExp(`echo-${daemon.ports.worker}`));
   await row.locator(".activity", { hasText: "idle" }).waitFor();
-  assert.match(await row.locator(".c-cpu").innerText(), /^[\d.]+ %$/);
-  assert.match(await row.locator(".c-ram").innerText(), /^\d+ MiB$/);
-  assert.match(await row.locator(".requests").innerText(), /0 of 4/);
+  await reads(row.locator(".c-cpu"), /^[\d.]+ %$/);
+  await reads(row.locator(".c-ram"), /^\d+ MiB$/);
+  await reads(row.locator(".requests"), /0 of 4/);
   const path = row.locator(".spark.cpu path");
   const drawn = await path.getAttribute("d");
   await until("a longer sparkline", async () => (await path.getAttribute("d")) !== drawn);
   const card = page.locator(".card", { hasText: "here" });
-  assert.match(await card.innerText(), /cores · load [\d.]+/);
-  assert.match(await card.innerText(), /2 workers/);
+  await reads(card, /cores? · load [\d.]+/);
+  await reads(card, /2 workers/);
   await close(page);
 });
 
@@ -46,7 +50,7 @@ test("a browser that opens the stream's address gets the page", async () => {
   await close(page);
 });
 
-test("a worker that is killed shows its death and its last lines, as text", async () => {
+test("a worker that is killed shows its death and its last lines, as text", async (t) => {
   const page = await open(browser, at("talker/one"));
   await detail(page).locator("#detail-state", { hasText: "ready" }).waitFor();
   await until("its first lines", async () => (await (await fetch(`${daemon.url}/v1/hives/here/workers/talker/one/logs`)).text()).includes("tick"));
@@ -55,9 +59,10 @@ test("a worker that is killed shows its death and its last lines, as text", asyn
   process.kill(pid, "SIGKILL");
   await page.locator("#exit-words", { hasText: "SIGKILL after" }).waitFor();
   const shownAfter = Date.now() - killed;
-  assert.ok(shownAfter < 2_000, `the death was shown after ${shownAfter} ms`);
+  t.diagnostic(`the death was shown after ${shownAfter} ms`);
+  assert.ok(shownAfter < SHOWN_WITHIN_MS, `the death was shown after ${shownAfter} ms`);
   const tail = page.locator("#exit-tail");
-  assert.match(await tail.innerText(), /<script>window\.hacked = 1<\/script><b>bold<\/b>/);
+  await reads(tail, /<script>window\.hacked = 1<\/script><b>bold<\/b>/);
   assert.equal(await tail.locator("*").count(), 0);
   await rowOf(page, "talker/one").locator(".exit", { hasText: "SIGKILL" }).waitFor();
   await page.locator("#own-events-list", { hasText: "exited" }).waitFor();
@@ -77,8 +82,8 @@ test("a hostile model, GPU and health are text", async () => {
   await hive.beat(daemon.url);
   const page = await open(browser, `${daemon.url}/#worker=hostile/llm/8080`);
   await page.locator("#facts", { hasText: markup }).waitFor();
-  assert.equal(await rowOf(page, "llm/8080").locator(".model").innerText(), markup);
-  assert.match(await page.locator(".card", { hasText: "hostile" }).innerText(), /<img src=x onerror/);
+  await reads(rowOf(page, "llm/8080").locator(".model"), /^<img src=x onerror=window\.hacked=1>$/);
+  await reads(page.locator(".card", { hasText: "hostile" }), /<img src=x onerror/);
   assert.equal(await page.locator("main img, #detail img, option img").count(), 0);
   assert.equal(await page.evaluate(() => window.hacked), undefined);
   await close(page);
@@ -117,7 +122,7 @@ test("an action that is refused says why", async () => {
   await page.locator("#confirm-yes").click();
   const refusal = page.locator(".toast.error");
   await refusal.waitFor();
-  assert.match(await refusal.innerText(), /Restart of away\/llm\/8080 was refused: .*\[\[queen\.hives\]\]/);
+  await reads(refusal, /Restart of away\/llm\/8080 was refused: .*\[\[queen\.hives\]\]/);
   await shoot(page, "refused");
   await refusal.locator("button").click();
   assert.equal(await refusal.count(), 0);
@@ -133,7 +138,7 @@ test("the log is followed, and its markup is text", async () => {
   const lines = async () => (await log.innerText()).split("\n").length;
   const first = await lines();
   await until("more lines", async () => (await lines()) > first + 2);
-  assert.match(await log.innerText(), /<script>window\.hacked = 1<\/script>/);
+  await reads(log, /<script>window\.hacked = 1<\/script>/);
   assert.equal(await log.locator("*").count(), 0);
   await shoot(page, "logs");
   await page.keyboard.press("Escape");

@@ -4,9 +4,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { verdict } from "../../src/http/dashboard/banner.js";
 import { choiceHash, choose, nextSort, NOTHING, parseChoice } from "../../src/http/dashboard/choice.js";
-import { gpuText, vramText } from "../../src/http/dashboard/facts.js";
-import { age, duration, memory, memoryOf, percent } from "../../src/http/dashboard/format.js";
+import { gpuText, requestsText, vramText } from "../../src/http/dashboard/facts.js";
+import { age, counting, duration, memory, memoryOf, percent } from "../../src/http/dashboard/format.js";
 import { History, SERIES } from "../../src/http/dashboard/history.js";
+import { actingTakes, needsLogin, refusalOf } from "../../src/http/dashboard/permit.js";
 import { sparkPath } from "../../src/http/dashboard/spark.js";
 
 const ROUNDS = 300;
@@ -88,10 +89,28 @@ test("a GPU that is not known is never a zero", () => {
 test("the banner speaks of what is worst, and is silent when all is well", () => {
   const well = { status: "open", brokenFor: 0, hives: [{ id: "a", freshness: "healthy" }] };
   assert.equal(verdict(well), null);
-  assert.match(verdict({ ...well, reason: "unauthorised" })[1], /wants a token/);
+  const out = (hives) => verdict({ ...well, reason: "unauthorised", hives })[1];
+  assert.deepEqual([out([]), /all figures are old/.test(out(well.hives))], ["This queen wants a token.", true]);
   assert.equal(verdict({ ...well, status: "broken", brokenFor: 100 }), null);
   assert.match(verdict({ ...well, status: "broken", brokenFor: 5_000 })[1], /broken/);
   const late = ["degraded", "down"].map((freshness) => ({ id: freshness[1], freshness }));
   assert.deepEqual(verdict({ ...well, hives: late })[0], "error");
   assert.deepEqual(verdict({ ...well, hives: late.slice(0, 1) })[0], "warning");
+  const words = (count) => verdict({ ...well, hives: Array(count).fill(late[0]) })[1];
+  assert.match(words(4), /and 1 more is late/);
+  assert.match(words(5), /and 2 more are late/);
+});
+
+test("one of a thing is not many", () => {
+  assert.deepEqual([1, 2, 1_000].map((slots) => requestsText({ slots })), ["1 slot", "2 slots", "1,000 slots"]);
+  assert.deepEqual([1, 2].map((slots) => requestsText({ slots, requests_running: 1, requests_waiting: 2 })), ["1 of 1 · 2 waiting", "1 of 2 · 2 waiting"]);
+  assert.deepEqual([0, 1, 2].map((number) => counting(number, "worker")), ["0 workers", "1 worker", "2 workers"]);
+});
+
+test("who may act, who has to log in first and who may not are told apart", () => {
+  const takes = (role) => actingTakes({ role });
+  assert.deepEqual([takes("admin"), takes(undefined), takes(null), takes("inference"), takes("hive")], ["nothing", "nothing", "login", "another", "another"]);
+  const out = (required, role) => needsLogin({ required, role });
+  assert.deepEqual([out(true, null), out(false, null), out(true, "hive"), out(false, undefined)], [true, false, false, false]);
+  assert.match(refusalOf("hive"), /hive token, which may only heartbeat and read/);
 });

@@ -24,15 +24,16 @@ let daemon;
 let browser;
 let stops;
 before(async () => {
-  [daemon, browser] = await Promise.all([Daemon.start(queenOnly), launch()]);
+  browser = await launch();
+  daemon = await Daemon.start(queenOnly);
   const hives = Array.from({ length: HIVES }, (_, i) => new FakeHive(`node-${i + 10}`, { workers: WORKERS, gpus: i % 2 ? 4 : 0, number: i + 10 }));
   stops = [];
   for (const hive of hives) stops.push(await hive.start(daemon.url));
 });
 after(async () => {
-  for (const stop of stops) stop();
-  await browser.close();
-  await daemon.stop();
+  for (const stop of stops ?? []) stop();
+  await browser?.close();
+  await daemon?.stop();
 });
 
 /** Watches frames and long tasks in the page; scrolls it meanwhile by `step` px a frame. */

@@ -1,7 +1,8 @@
 //! A browser's way in: a token for a cookie, and what the cookie is good for.
 
 use super::auth::{ADMIN, INFERENCE, queen_with_tokens};
-use crate::support::{Api, Plain, Site, ask};
+use crate::support::{Api, Plain, Site, ask, eventually, secs};
+use futures_util::future::join;
 use serde_json::{Value, json};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -28,7 +29,10 @@ async fn a_token_becomes_a_cookie_that_is_not_the_token() {
     let site = Site::new();
     let daemon = site.start("queen", &queen_with_tokens(&site)).await;
     let queen = daemon.queen();
-    assert_eq!(session(queen, "").await, json!({"required": true, "role": null}));
+    assert_eq!(
+        session(queen, "").await,
+        json!({"required": true, "role": null, "expires_in_s": null})
+    );
     let answer = login(queen, ADMIN).await;
     assert_eq!((answer.status, answer.body.as_str()), (200, r#"{"role":"admin"}"#));
     let set = answer.header("set-cookie").unwrap();
@@ -80,6 +84,67 @@ async fn a_session_ends_with_the_logout() {
     assert_eq!(session(queen, &cookie).await["role"], Value::Null);
     let read = ask(queen, "GET", "/v1/hives", &[("cookie", &cookie)], "").await;
     assert_eq!(read.status, 401);
+}
+
+#[actix_web::test]
+async fn a_session_ends_with_another_login_and_says_how_long_it_lasts() {
+    let site = Site::new();
+    let daemon = site.start("queen", &queen_with_tokens(&site)).await;
+    let queen = daemon.queen();
+    let first = cookie(&login(queen, INFERENCE).await);
+    let left = session(queen, &first).await["expires_in_s"].as_u64().unwrap();
+    assert!((11 * 3600..=12 * 3600).contains(&left), "{left}");
+    let body = json!({"token": ADMIN}).to_string();
+    let second = ask(queen, "POST", "/login", &[JSON, ("cookie", &first)], &body).await;
+    assert_eq!(session(queen, &first).await["role"], Value::Null);
+    assert_eq!(session(queen, &cookie(&second)).await["role"], "admin");
+}
+
+#[actix_web::test]
+async fn a_stream_ends_with_the_session_that_gave_a_right_to_it() {
+    let site = Site::new();
+    let daemon = site.start("queen", &queen_with_tokens(&site)).await;
+    let (queen, admin) = (daemon.queen(), daemon.queen().with_token(ADMIN));
+    let cookie = cookie(&login(queen, INFERENCE).await);
+    let shown = [("cookie", cookie.as_str())];
+    let clients = async |wanted: &str| {
+        let line = format!("rbee_sse_clients {wanted}\n");
+        eventually(secs(10), async || {
+            let metrics = admin.get("/metrics").await.text;
+            metrics.contains(&line).then_some(()).ok_or(metrics)
+        })
+        .await;
+    };
+    let stream = ask(queen, "GET", "/v1/heartbeats/stream", &shown, "");
+    let (stream, ()) = join(stream, async {
+        clients("1").await;
+        assert_eq!(ask(queen, "POST", "/logout", &shown, "").await.status, 204);
+    })
+    .await;
+    assert!(stream.status == 200 && stream.body.contains("snapshot"), "{stream:?}");
+    clients("0").await;
+    assert_eq!(ask(queen, "GET", "/v1/heartbeats/stream", &shown, "").await.status, 401);
+}
+
+#[actix_web::test]
+async fn a_browser_that_opens_the_streams_address_gets_the_page_and_nobody_else_does() {
+    let site = Site::new();
+    let daemon = site.start("queen", &queen_with_tokens(&site)).await;
+    for (accept, method, status) in [
+        ("text/html,application/xhtml+xml;q=0.9,*/*;q=0.8", "GET", 200),
+        ("text/event-stream", "GET", 401),
+        ("text/event-stream,text/html", "GET", 401),
+        ("*/*", "GET", 401),
+        ("text/html", "POST", 401),
+    ] {
+        let headers = [("accept", accept), ("sec-fetch-site", "none")];
+        let path = "/v1/heartbeats/stream";
+        let answer = ask(daemon.queen(), method, path, &headers, "").await;
+        assert_eq!(answer.status, status, "{method} {accept}");
+        assert_eq!(answer.body.contains("<!doctype html>"), status == 200);
+        let guarded = ask(daemon.queen(), method, "/v1/hives", &headers, "").await;
+        assert_eq!(guarded.status, 401, "{method} {accept}");
+    }
 }
 
 #[actix_web::test]
@@ -155,7 +220,10 @@ async fn without_tokens_no_login_is_needed() {
     let site = Site::new();
     let daemon = site.start("queen", &site.queen_config()).await;
     let queen = daemon.queen();
-    assert_eq!(session(queen, "").await, json!({"required": false, "role": "admin"}));
+    assert_eq!(
+        session(queen, "").await,
+        json!({"required": false, "role": "admin", "expires_in_s": null})
+    );
     let answer = login(queen, "anything").await;
     assert_eq!((answer.status, answer.has("set-cookie")), (200, false));
 }

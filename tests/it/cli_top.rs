@@ -132,13 +132,27 @@ async fn a_signal_gives_the_terminal_back() {
     let site = Site::new();
     let queen = queen(&site).await;
     let _hive = Heartbeats::start(queen.queen(), "h", workers(&[0.0])).await;
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
         let mut top = top(&queen, 12, 100);
         top.shows(|text| rows(text).len() == 1).await;
         top.signal(signal);
         assert_eq!(top.ended(secs(5)).await.code(), Some(0), "{signal}");
         assert!(!top.has_screen() && top.is_cooked(), "{signal}");
     }
+}
+
+#[actix_web::test]
+async fn what_goes_wrong_on_the_screen_gives_the_terminal_back_and_is_told() {
+    let site = Site::new();
+    let queen = queen(&site).await;
+    // More than there are addresses: no thread can be made, so there are no keys.
+    let stack = u64::MAX.to_string();
+    let variables = [("RUST_MIN_STACK", stack.as_str())];
+    let mut top = Pty::start_with(&variables, &["top", "--url", queen.queen().url()], 12, 100);
+    assert_eq!(top.ended(secs(10)).await.code(), Some(1));
+    top.shows(|text| text.contains("keys cannot be read")).await;
+    assert!(top.raw().contains("\x1b[?1049h"), "it had the screen before");
+    assert!(!top.has_screen() && top.is_cooked());
 }
 
 #[actix_web::test]

@@ -328,7 +328,10 @@ fn kill_followed(tracker: &SharedTracker, processes: &TableCache) -> Result<(), 
         }
         let left_time = deadline.saturating_duration_since(Instant::now());
         if left_time.is_zero() {
-            let left = format!("{} processes are left", running.len());
+            let left = match running.len() {
+                1 => "a process is left".to_owned(),
+                n => format!("{n} processes are left"),
+            };
             return Err(failed(io::Error::new(io::ErrorKind::TimedOut, left)));
         }
         kill_and_wait(&running, left_time);

@@ -5,20 +5,24 @@ use super::{
     attempts::Attempts,
     decide,
     origin::{self, Asked, OwnNames, Refusal},
-    sessions::Sessions,
+    sessions::{SessionEnd, Sessions},
 };
-use crate::http::error::HttpError;
+use crate::http::{dashboard, error::HttpError};
 use actix_web::{
-    ResponseError as _,
+    HttpRequest, ResponseError as _,
     dev::{RequestHead, ResourceDef, ServiceRequest},
     http::{
         Method,
         header::{self, HeaderMap, HeaderValue},
     },
+    web,
 };
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// What a guard is made of.
 #[derive(Debug)]
@@ -87,6 +91,9 @@ impl Guard {
         let path = request.match_info().unprocessed();
         let found = self.routes.iter().find(|(route, _)| route.is_match(path));
         let class = match found {
+            Some((_, access)) if reading && access.page && dashboard::is_wanted(&head.headers) => {
+                Class::Open
+            }
             Some((_, access)) if reading => access.reading,
             Some((_, access)) => access.writing,
             // Nothing is there; who is known may know that.
@@ -114,6 +121,24 @@ impl Guard {
         } else {
             Some(Role::Admin)
         }
+    }
+
+    /// How long the session that it shows is still good.
+    pub(super) fn session_left(&self, head: &RequestHead) -> Option<Duration> {
+        let shown = self.shown(head);
+        let id =
+            shown.session.filter(|_| matches!(shown.credential, Credential::Session { .. }))?;
+        self.sessions.lock().left(id, Instant::now())
+    }
+
+    /// A session in place of the one that is shown, if any. Tells its id.
+    pub(super) fn renew_session(&self, head: &RequestHead, role: Role) -> String {
+        let (shown, now) = (self.shown(head).session, Instant::now());
+        let mut sessions = self.sessions.lock();
+        if let Some(id) = shown {
+            sessions.close(id, now);
+        }
+        sessions.open(role, now)
     }
 
     /// Whose token this is.
@@ -182,6 +207,15 @@ impl Guard {
         };
         HttpError::forbidden(code, message)
     }
+}
+
+/// When an answer that goes on has to end, because it was the session that gave a right to it.
+pub fn session_end(request: &HttpRequest) -> Option<SessionEnd> {
+    let guard = request.app_data::<web::Data<Guard>>()?;
+    let shown = guard.shown(request.head());
+    let by_session = !matches!(shown.credential, Credential::Token(_)) && guard.needs_token().1;
+    // One that has ended since the request was let in ends at once.
+    by_session.then(|| guard.sessions.lock().end_of(shown.session.unwrap_or(""), Instant::now()))
 }
 
 fn unauthenticated(shown: Credential<'_>) -> HttpError {

@@ -37,11 +37,13 @@ pub(in crate::http) struct LoggedIn {
     role: Role,
 }
 
-/// `required`: reading needs a login. `role`: what the caller may do now.
+/// `required`: reading needs a login. `role`: what the caller may do now. `expires_in_s`: how long the
+/// cookie is good for, seconds; null when it is not a cookie that says who the caller is.
 #[derive(Serialize, utoipa::ToSchema)]
 pub(in crate::http) struct SessionView {
     required: bool,
     role: Option<Role>,
+    expires_in_s: Option<u64>,
 }
 
 /// Adds the routes. Needs `web::Data<Guard>`.
@@ -58,7 +60,8 @@ pub fn configure(config: &mut web::ServiceConfig) {
 pub(in crate::http) async fn session(guard: State, request: HttpRequest) -> HttpResponse {
     let (_, required) = guard.needs_token();
     let role = guard.role(request.head());
-    unstored(StatusCode::OK).json(SessionView { required, role })
+    let expires_in_s = guard.session_left(request.head()).map(|left| left.as_secs());
+    unstored(StatusCode::OK).json(SessionView { required, role, expires_in_s })
 }
 
 #[utoipa::path(post, path = "/login", operation_id = "login", tag = "login",
@@ -98,7 +101,7 @@ pub(in crate::http) async fn login(
         return Err(HttpError::unauthorized("the token is not known here"));
     };
     guard.attempts.lock().give_back(from);
-    let id = guard.sessions.lock().open(role, Instant::now());
+    let id = guard.renew_session(request.head(), role);
     let cookie = set_cookie(&guard, &request, &id, LIFETIME.as_secs());
     Ok(kind.answer(role, Some(cookie)))
 }

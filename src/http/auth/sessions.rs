@@ -1,7 +1,8 @@
 //! Sessions of browsers: a random id in a cookie stands for a role until it expires.
 //!
 //! Invariant: at most [`LOGIN_SESSIONS_MAX`], none beyond [`LIFETIME`]; an id is 244 random bits, of which half
-//! find the session and half are compared in constant time. Kept in memory only.
+//! find the session and half are compared in constant time. Kept in memory only. Whatever ends a session,
+//! its [`SessionEnd`] is reached.
 
 use super::Role;
 use crate::limits::{LOGIN_SESSIONS_MAX, Limit};
@@ -10,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 use subtle::ConstantTimeEq as _;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 /// From the login on.
@@ -23,6 +25,22 @@ struct Session {
     proof: [u8; 16],
     role: Role,
     since: Instant,
+    /// Goes with it; nothing is ever sent.
+    open: watch::Sender<()>,
+}
+
+/// The end of one session, to wait for.
+#[derive(Debug)]
+pub struct SessionEnd {
+    closed: watch::Receiver<()>,
+    at: Instant,
+}
+
+impl SessionEnd {
+    /// Returns when the session has been closed or is too old.
+    pub async fn reached(mut self) {
+        let _ = tokio::time::timeout_at(self.at.into(), self.closed.changed()).await;
+    }
 }
 
 /// See the module.
@@ -41,15 +59,35 @@ impl Sessions {
             }
         }
         let (key, proof) = (Uuid::new_v4(), Uuid::new_v4());
-        self.0.insert(key.into_bytes(), Session { proof: proof.into_bytes(), role, since: now });
+        let (proof_bytes, open) = (proof.into_bytes(), watch::channel(()).0);
+        self.0.insert(key.into_bytes(), Session { proof: proof_bytes, role, since: now, open });
         format!("{}{}", key.simple(), proof.simple())
     }
 
     /// Whom it stands for, while it is good.
     pub fn role(&self, id: &str, now: Instant) -> Option<Role> {
+        self.get(id, now).map(|session| session.role)
+    }
+
+    /// How long it is still good, unless it is closed.
+    pub fn left(&self, id: &str, now: Instant) -> Option<Duration> {
+        self.get(id, now).map(|session| (session.since + LIFETIME).saturating_duration_since(now))
+    }
+
+    /// When it ends: at once, for what is none.
+    pub fn end_of(&self, id: &str, now: Instant) -> SessionEnd {
+        match self.get(id, now) {
+            Some(session) => {
+                SessionEnd { closed: session.open.subscribe(), at: session.since + LIFETIME }
+            }
+            None => SessionEnd { closed: watch::channel(()).1, at: now },
+        }
+    }
+
+    fn get(&self, id: &str, now: Instant) -> Option<&Session> {
         let (key, proof) = halves(id)?;
         let session = self.0.get(&key).filter(|session| is_good(session, now))?;
-        bool::from(session.proof.ct_eq(&proof)).then_some(session.role)
+        bool::from(session.proof.ct_eq(&proof)).then_some(session)
     }
 
     /// Ends it.
@@ -119,6 +157,26 @@ mod tests {
         assert_eq!(sessions.role(&forged, now), None);
         sessions.close(&forged, now);
         assert_eq!(sessions.role(&id, now), Some(Role::Admin));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_for_the_end_of_a_session_is_told() {
+        let (mut sessions, start) = (Sessions::default(), tokio::time::Instant::now().into_std());
+        let still_waits = async |end: SessionEnd| {
+            let soon = LIFETIME - Duration::from_secs(1);
+            tokio::time::timeout(soon, end.reached()).await.is_err()
+        };
+        let id = sessions.open(Role::Admin, start);
+        assert_eq!(sessions.left(&id, start), Some(LIFETIME));
+        let closed = sessions.end_of(&id, start);
+        sessions.close(&id, start);
+        assert!(!still_waits(closed).await);
+        assert!(!still_waits(sessions.end_of(&id, start)).await, "it is closed already");
+        assert_eq!(sessions.left(&id, start), None);
+        let id = sessions.open(Role::Admin, start);
+        assert!(still_waits(sessions.end_of(&id, start)).await);
+        sessions.end_of(&id, start).reached().await;
+        assert!(tokio::time::Instant::now().into_std() >= start + LIFETIME);
     }
 
     proptest! {

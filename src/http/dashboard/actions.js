@@ -1,11 +1,10 @@
 // What can be done to a worker: asked for again, done through the queen, and its refusal shown.
 
 import { act } from "./api.js";
-import { byId, el } from "./dom.js";
-
-/** How long a success is shown, ms. A refusal stays until it is dismissed. */
-const SHOWN_MS = 4_000;
-const TOASTS_MOST = 4;
+import { byId } from "./dom.js";
+import { permitted } from "./login.js";
+import { refresh } from "./session.js";
+import { toast } from "./toast.js";
 
 /** Each action: its button, what is asked, what is said while it goes on and when it is done. */
 export const ACTIONS = {
@@ -35,17 +34,6 @@ export const ACTIONS = {
   },
 };
 
-/** Shows a message in the corner. */
-export function toast(kind, words) {
-  const list = byId("toasts");
-  const node = el("div", { class: `toast ${kind}`, role: kind === "error" ? "alert" : "status" }, el("p", {}, words));
-  const close = () => node.remove();
-  node.append(el("button", { type: "button", "aria-label": "Dismiss", onclick: close }, "×"));
-  while (list.childElementCount >= TOASTS_MOST) list.firstElementChild.remove();
-  list.append(node);
-  if (kind !== "error") setTimeout(close, SHOWN_MS);
-}
-
 /** Asks whether it is meant; resolves with true or false. */
 function confirmed(action, id) {
   const dialog = byId("confirm");
@@ -70,16 +58,30 @@ export const goingOn = (id) => going.get(id);
 /** Asks, does it, and says how it went. `changed` is called when it begins and ends. */
 export async function perform(action, worker, changed) {
   const { id } = worker;
-  if (going.has(id) || !(await confirmed(action, id))) return;
-  going.set(id, ACTIONS[action].doing);
+  const { name, doing, done } = ACTIONS[action];
+  const what = `${name} of ${id}`;
+  if (going.has(id) || !(await permitted(what)) || !(await confirmed(action, id))) return;
+  going.set(id, doing);
   changed();
   try {
-    await act(action, worker);
-    toast("done", ACTIONS[action].done(id));
+    await actOnceLoggedIn(action, worker, what);
+    toast("done", done(id));
   } catch (error) {
-    toast("error", `${ACTIONS[action].name} of ${id} was refused: ${error.message}`);
+    toast("error", `${what} was refused: ${error.message}`);
   } finally {
     going.delete(id);
     changed();
+  }
+}
+
+/** A session that has ended unnoticed is known by the refusal: once logged in it is asked for again. */
+async function actOnceLoggedIn(action, worker, what) {
+  try {
+    await act(action, worker);
+  } catch (error) {
+    if (error.status !== 401) throw error;
+    await refresh();
+    if (!(await permitted(what))) throw error;
+    await act(action, worker);
   }
 }

@@ -1,14 +1,17 @@
 // Calls to the queen. A refusal becomes an ApiError with the words the server used.
 
-/** A call that was not answered with what was asked for. `status` is 0 where nothing answered. */
+/**
+ * A call that was not answered with what was asked for. `status` is 0 where nothing answered,
+ * `retryAfterS` is how long the queen wants to be left alone, or 0.
+ */
 export class ApiError extends Error {
-  constructor(status, message) {
+  constructor(status, message, retryAfterS = 0) {
     super(message);
-    this.status = status;
+    Object.assign(this, { status, retryAfterS });
   }
 }
 
-/** What is told when a call is answered with 401. */
+/** What is told when a call is answered with 401: whoever the viewer was, he is no more. */
 let onUnauthorised = () => {};
 export function whenUnauthorised(handler) {
   onUnauthorised = handler;
@@ -21,7 +24,7 @@ async function refusal(response) {
   } catch {
     // Not in the queen's form: the status says what there is to say.
   }
-  return new ApiError(response.status, message);
+  return new ApiError(response.status, message, Number(response.headers.get("retry-after")) || 0);
 }
 
 async function answered(method, path, options = {}) {
@@ -32,7 +35,8 @@ async function answered(method, path, options = {}) {
     if (error.name === "AbortError") throw error;
     throw new ApiError(0, "The queen does not answer.");
   }
-  if (response.status === 401) onUnauthorised();
+  // Of a login it only says that the token is wrong.
+  if (response.status === 401 && path !== LOGIN) onUnauthorised();
   if (!response.ok) throw await refusal(response);
   return response;
 }
@@ -43,6 +47,20 @@ const READ_WITHIN_MS = 10_000;
 /** Asks for JSON. */
 export async function getJson(path) {
   return (await answered("GET", path, { signal: AbortSignal.timeout(READ_WITHIN_MS) })).json();
+}
+
+const LOGIN = "/login";
+
+/** Trades a token for a cookie that no script can see. */
+export async function postLogin(token) {
+  const signal = AbortSignal.timeout(READ_WITHIN_MS);
+  const headers = { "content-type": "application/json" };
+  await (await answered("POST", LOGIN, { signal, headers, body: JSON.stringify({ token }) })).text();
+}
+
+/** Gives the cookie back. */
+export async function postLogout() {
+  await answered("POST", "/logout", { signal: AbortSignal.timeout(READ_WITHIN_MS) });
 }
 
 const ofWorker = ({ hive, group, instance }) =>

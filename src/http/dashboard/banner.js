@@ -10,7 +10,9 @@ const PATIENCE_MS = 1_500;
 
 /** What to say: `[severity, words]`, or null when all is well. Pure. */
 export function verdict({ status, reason, brokenFor, hives }) {
-  if (reason === "unauthorised") return ["error", "This queen wants a token."];
+  if (reason === "unauthorised") {
+    return ["error", `This queen wants a token${hives.length ? ": until you log in, all figures are old" : ""}.`];
+  }
   if (status === "connecting" && brokenFor > PATIENCE_MS) return ["warning", "Connecting to the queen…"];
   if (status === "broken" && reason === "silent") {
     return ["error", "The stream has gone silent. Opening it anew…"];
@@ -25,7 +27,8 @@ export function verdict({ status, reason, brokenFor, hives }) {
 
 function lateWords(late) {
   const named = late.slice(0, 3).map(({ id, freshness }) => `${id} is ${freshness}`);
-  const more = late.length > 3 ? `, and ${late.length - 3} more are late` : "";
+  const others = late.length - 3;
+  const more = others > 0 ? `, and ${others} more ${others > 1 ? "are" : "is"} late` : "";
   return `Hive ${named.join(", hive ")}${more}: figures of ${late.length > 1 ? "their" : "its"} workers are old.`;
 }
 

@@ -7,7 +7,10 @@ import { eventItem } from "./events.js";
 import { chartsOf, exitSentence, factsOf, retryText } from "./facts.js";
 import { ago } from "./format.js";
 import { History, SERIES } from "./history.js";
+import { permitted } from "./login.js";
 import { openLogs } from "./logs.js";
+import { actingTakes, needsLogin, refusalOf } from "./permit.js";
+import { viewer } from "./session.js";
 import { peak, spark, sparkPath } from "./spark.js";
 import { usedMb } from "./store.js";
 
@@ -31,6 +34,7 @@ export class Detail {
     this.place = this.#text("detail-hive");
     this.state = this.#text("detail-state");
     this.note = this.#text("detail-note");
+    this.refusal = this.#text("detail-refusal");
     this.exit = this.#text("exit-words");
     this.exitAt = this.#text("exit-at");
     this.tail = this.#text("exit-tail");
@@ -50,9 +54,21 @@ export class Detail {
     this.eventCount = -1;
     this.askedFor = "";
     this.node.hidden = false;
+    await this.#loadHistory(worker);
+  }
+
+  /** Asks again for what may have been refused: the viewer is somebody else now. */
+  again() {
+    if (!this.worker) return;
+    this.askedFor = "";
+    this.#loadHistory(this.worker);
+  }
+
+  async #loadHistory(worker) {
+    if (needsLogin(viewer())) return;
     try {
       const { history } = await getWorker(worker);
-      if (this.worker === worker) this.history.load(history, performance.now());
+      if (this.worker?.id === worker.id) this.history.load(history, performance.now());
     } catch {
       // Without it the charts begin now. That the queen does not answer is the banner's to say.
     }
@@ -87,7 +103,10 @@ export class Detail {
   }
 
   #showButtons(report, gone) {
-    const busy = gone || goingOn(this.worker.id) !== undefined;
+    const refused = actingTakes(viewer()) === "another";
+    const busy = gone || refused || goingOn(this.worker.id) !== undefined;
+    say(this.refusal, refused ? refusalOf(viewer().role) : "");
+    byId("do-logs").disabled = refused;
     const draining = report.state === "draining";
     for (const [action, button] of this.buttons) {
       button.disabled = busy;
@@ -103,8 +122,9 @@ export class Detail {
     perform(meant, this.worker, () => this.onChange?.());
   }
 
-  logs() {
-    if (this.worker) openLogs(this.worker);
+  async logs() {
+    const { worker } = this;
+    if (worker && (await permitted(`The log of ${worker.id}`))) openLogs(worker);
   }
 
   #showCharts(report, node, now) {
@@ -152,6 +172,7 @@ export class Detail {
     const { worker } = this;
     const whole = exit.log_tail?.length ? exit : worker.exit;
     if (whole?.at === exit.at) return whole.log_tail?.join("\n") || "It wrote nothing.";
+    if (actingTakes(viewer()) !== "nothing") return "Only the admin token shows its last lines.";
     if (this.askedFor !== exit.at) {
       this.askedFor = exit.at;
       this.tailNote = "Asking its hive for the last lines…";

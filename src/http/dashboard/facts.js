@@ -33,7 +33,7 @@ export function vramText(report, node) {
 
 /** Its requests: "3 of 4 · 1 waiting"; empty where the engine does not tell. */
 export function requestsText({ requests_running: running, requests_waiting: waiting, slots }) {
-  if (running === null || running === undefined) return slots ? `${slots} slots` : "";
+  if (running === null || running === undefined) return slots ? counting(slots, "slot") : "";
   const taken = slots ? `${running} of ${slots}` : `${running} running`;
   return waiting ? `${taken} · ${waiting} waiting` : taken;
 }

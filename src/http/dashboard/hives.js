@@ -88,7 +88,7 @@ class Card {
     const cores = node.cpu_count || 1;
     fillTo(this.cpu.fill, node.cpu_pct / (cores * 100));
     say(this.cpu.text, node.cpu_count ? percent(node.cpu_pct / cores) : NONE);
-    say(this.cpu.extraText, node.cpu_count ? `${cores} cores · load ${node.load1.toFixed(1)}` : "");
+    say(this.cpu.extraText, node.cpu_count ? `${counting(cores, "core")} · load ${node.load1.toFixed(1)}` : "");
     fillTo(this.ram.fill, node.ram_used_mb / node.ram_total_mb);
     say(this.ram.text, node.ram_total_mb ? percent((100 * node.ram_used_mb) / node.ram_total_mb) : NONE);
     say(this.ram.extraText, node.ram_total_mb ? memoryOf(node.ram_used_mb, node.ram_total_mb) : "");

@@ -9,6 +9,9 @@ import { Filters, tally } from "./filters.js";
 import { count, counting } from "./format.js";
 import { Hives } from "./hives.js";
 import { startKeys } from "./keys.js";
+import { startLogin } from "./login.js";
+import { needsLogin } from "./permit.js";
+import { hasLeft, refresh, viewer, whenChanged } from "./session.js";
 import { Store } from "./store.js";
 import { Sync } from "./sync.js";
 import { Table } from "./table.js";
@@ -16,7 +19,6 @@ import { startTheme } from "./theme.js";
 
 /** Rows that are ordered by a figure change places at most this often. */
 const REORDER_MS = 2_000;
-const HISTORY_EVERY_MS = 10_000;
 
 const store = new Store();
 let choice = parseChoice(location.hash);
@@ -91,10 +93,14 @@ function showStanding(now) {
   const { status, since, reason } = sync.standing();
   const found = verdict({ status, reason, brokenFor: now - since, hives: [...store.hives.values()] });
   banner.show(found, now - sync.lastNews);
-  document.body.dataset.link = reason === "unauthorised" ? "broken" : status;
-  say(linkWord, { open: "live", broken: "broken", connecting: "connecting" }[document.body.dataset.link]);
+  const out = reason === "unauthorised";
+  document.body.dataset.link = out ? "broken" : status;
+  say(linkWord, out ? "logged out" : { open: "live", broken: "broken", connecting: "connecting" }[status]);
+  // A session that has ended by itself leaves the figures as they were; a viewer that has left does not.
+  const empty = out && (hasLeft() || store.hives.size === 0);
+  document.body.toggleAttribute("data-empty", empty);
   const workers = store.workers.size;
-  say(summary, `${counting(store.hives.size, "hive")} · ${counting(workers, "worker")}`);
+  say(summary, empty ? "" : `${counting(store.hives.size, "hive")} · ${counting(workers, "worker")}`);
   say(shown, list.length === workers ? "" : `${count(list.length)} of ${counting(workers, "worker")}`);
   byId("nothing").hidden = list.length > 0;
   byId("nothing").firstElementChild.hidden = workers > 0;
@@ -176,5 +182,17 @@ startKeys({
 
 // Ages grow without events, too.
 setInterval(draw, 1_000);
-sync.start();
+
+// The stream begins once it is known whether that needs a login, and goes on after it.
+
+function listen() {
+  if (!needsLogin(viewer())) sync.listen();
+  draw();
+}
+startLogin();
+whenChanged(() => {
+  listen();
+  detail.again();
+});
+refresh().finally(listen);
 draw();

@@ -4,6 +4,7 @@ import { keepOpen } from "./source.js";
 
 const ports = new Set();
 let status;
+let renew;
 
 function tell(message) {
   if (message.kind === "status") status = message;
@@ -13,9 +14,10 @@ function tell(message) {
 onconnect = ({ ports: [port] }) => {
   port.onmessage = ({ data }) => {
     if (data === "bye") ports.delete(port);
+    if (data === "renew") renew();
   };
   ports.add(port);
-  if (status === undefined) keepOpen(tell);
+  if (status === undefined) renew = keepOpen(tell);
   else {
     // Whoever comes later has missed the snapshot.
     port.postMessage(status);

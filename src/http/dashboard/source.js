@@ -14,13 +14,15 @@ const SILENCE_UNKNOWN_MS = 30_000;
 
 /**
  * Keeps the stream open. `tell` gets `{kind: "event", name, data}` with the text of each event, and
- * `{kind: "status", status}`: "connecting", "open" or "broken", with `reason` where one is known.
+ * `{kind: "status", status}`: "connecting", "open" or "broken", with `reason` where one is known. What is
+ * returned opens it at once where it is not open, rather than when the next try is due.
  */
 export function keepOpen(tell) {
   let source;
   let retryMs = RETRY_FIRST_MS;
   let lastEvent = performance.now();
   let longestPause = 0;
+  let nextTry;
 
   function heard(name, data) {
     const now = performance.now();
@@ -45,7 +47,7 @@ export function keepOpen(tell) {
     tell({ kind: "status", status: "broken" });
     longestPause = 0;
     if (source.readyState !== EventSource.CLOSED) return;
-    setTimeout(open, retryMs);
+    nextTry = setTimeout(open, retryMs);
     retryMs = Math.min(retryMs * 2, RETRY_LONGEST_MS);
     const reason = await whyRefused();
     if (reason && source.readyState === EventSource.CLOSED) tell({ kind: "status", status: "broken", reason });
@@ -62,15 +64,26 @@ export function keepOpen(tell) {
     }
   }, 1_000);
 
-  tell({ kind: "status", status: "connecting" });
-  open();
+  function begin() {
+    tell({ kind: "status", status: "connecting" });
+    open();
+  }
+
+  begin();
+  return () => {
+    if (source.readyState === EventSource.OPEN) return;
+    source.close();
+    clearTimeout(nextTry);
+    retryMs = RETRY_FIRST_MS;
+    begin();
+  };
 }
 
 /** EventSource does not tell the status of a refusal; another call does. */
 async function whyRefused() {
   try {
-    const response = await fetch("/v1/hives", { cache: "no-store" });
-    return response.status === 401 ? "unauthorised" : undefined;
+    const { required, role } = await (await fetch("/v1/session", { cache: "no-store" })).json();
+    return required && role === null ? "unauthorised" : undefined;
   } catch {
     return undefined;
   }

@@ -2,8 +2,10 @@
 //
 // While the whole state is being fetched the events wait, and follow it: none is lost, none is older.
 
-import { getJson, whenUnauthorised } from "./api.js";
+import { getJson } from "./api.js";
 import { startFeed } from "./feed.js";
+import { needsLogin } from "./permit.js";
+import { refresh, viewer } from "./session.js";
 
 const HISTORY_EVERY_MS = 10_000;
 /** What a hive says of itself, beside its machine and workers, is not in the stream. */
@@ -11,7 +13,7 @@ const HIVES_EVERY_MS = 15_000;
 
 export class Sync {
   #link = { status: "connecting", since: performance.now() };
-  #unauthorised = false;
+  #renew = null;
   #waiting = null;
   #historyAt = -Infinity;
   #hivesAt = -Infinity;
@@ -20,19 +22,17 @@ export class Sync {
   /** `news` is called when the store has changed, `draw` when anything else is to be shown anew. */
   constructor(store, { news, draw }) {
     Object.assign(this, { store, news, draw, lastNews: performance.now(), happened: 0 });
-    whenUnauthorised(() => {
-      this.#unauthorised = true;
-      draw();
-    });
   }
 
-  start() {
-    startFeed((message) => this.#take(message));
+  /** Begins, or goes on at once where the stream waits for its next try. */
+  listen() {
+    if (this.#renew) this.#renew();
+    else this.#renew = startFeed((message) => this.#take(message));
   }
 
   /** How the stream is: its status, since when, and why where that is known. */
   standing() {
-    return this.#unauthorised ? { ...this.#link, reason: "unauthorised" } : this.#link;
+    return needsLogin(viewer()) ? { ...this.#link, reason: "unauthorised" } : this.#link;
   }
 
   #take({ kind, name, data, status, reason }) {
@@ -44,7 +44,9 @@ export class Sync {
 
   #linked(status, reason) {
     const since = status === this.#link.status ? this.#link.since : performance.now();
-    this.#link = { status, reason, since };
+    // A stream that opens anew may do so after a session that the queen has forgotten.
+    if (reason === "unauthorised" || (status === "open" && this.#link.status === "broken")) refresh();
+    this.#link = { status, reason: reason === "silent" ? reason : undefined, since };
     this.draw();
   }
 
@@ -52,7 +54,6 @@ export class Sync {
     const data = JSON.parse(text);
     const now = performance.now();
     this.lastNews = now;
-    this.#unauthorised = false;
     if (this.#link.status !== "open") this.#link = { status: "open", since: now };
     if (name === "lifecycle") this.happened += 1;
     this.store.apply(name, data, now);

@@ -3,7 +3,7 @@
 use super::{QueenState, params};
 use crate::{
     actors::sse_broadcaster::{EventId, StreamRefused, Subscribe, Subscription},
-    http::{dashboard, error::HttpError},
+    http::{auth::session_end, dashboard, error::HttpError},
 };
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -47,7 +47,7 @@ pub(super) async fn get(
     state: web::Data<QueenState>,
     request: HttpRequest,
 ) -> Result<HttpResponse, HttpError> {
-    if dashboard::is_wanted(&request) {
+    if dashboard::is_wanted(request.headers()) {
         let mut page = dashboard::page(request).await;
         page.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
         return Ok(page);
@@ -60,7 +60,10 @@ pub(super) async fn get(
         .insert_header((CONTENT_TYPE, "text/event-stream"))
         .insert_header((CACHE_CONTROL, "no-store"))
         .insert_header(("x-accel-buffering", "no"))
-        .body(StreamBody { subscription }))
+        .body(StreamBody {
+            subscription,
+            end: session_end(&request).map(|end| Box::pin(end.reached()) as End),
+        }))
 }
 
 async fn subscribe(state: &QueenState, message: Subscribe) -> Result<Subscription, HttpError> {
@@ -72,11 +75,15 @@ async fn subscribe(state: &QueenState, message: Subscribe) -> Result<Subscriptio
         .map_err(|refused: StreamRefused| overloaded(refused.to_string()))
 }
 
-/// First the backlog, then what comes, until the stream ends; then nothing more, even if some waits:
-/// whoever is slow must not hold up a queen that stops.
+/// First the backlog, then what comes, until the stream or the viewer's session ends; then nothing more,
+/// even if some waits: whoever is slow must not hold up a queen that stops.
 struct StreamBody {
     subscription: Subscription,
+    /// Of the session that gave a right to it.
+    end: Option<End>,
 }
+
+type End = Pin<Box<dyn Future<Output = ()>>>;
 
 impl MessageBody for StreamBody {
     type Error = Infallible;
@@ -89,8 +96,9 @@ impl MessageBody for StreamBody {
         self: Pin<&mut Self>,
         cx: &mut task::Context<'_>,
     ) -> task::Poll<Option<Result<Bytes, Infallible>>> {
-        let Subscription { backlog, frames } = &mut self.get_mut().subscription;
-        if frames.is_closed() {
+        let Self { subscription: Subscription { backlog, frames }, end } = self.get_mut();
+        let ended = end.as_mut().is_some_and(|end| end.as_mut().poll(cx).is_ready());
+        if ended || frames.is_closed() {
             return task::Poll::Ready(None);
         }
         if backlog.is_empty() {
@@ -128,7 +136,8 @@ mod tests {
         let (sender, frames) = mpsc::channel(4);
         let backlog = VecDeque::from([Bytes::from_static(b"snapshot")]);
         drop(sender);
-        let body = StreamBody { subscription: Subscription { backlog, frames } };
+        let subscription = Subscription { backlog, frames };
+        let body = StreamBody { subscription, end: None };
         assert!(to_bytes(body).await.is_ok_and(|sent| sent.is_empty()));
     }
 

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
+import { until } from "./wait.mjs";
 
 const FLAGS = [
   "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -39,6 +40,15 @@ export async function shoot(page, name) {
   if (!SHOTS) return;
   await mkdir(SHOTS, { recursive: true });
   await page.screenshot({ path: join(SHOTS, `${name}.png`) });
+}
+
+/** Waits until a text reads like this: what is shown comes a tick after what it is shown for. */
+export async function reads(locator, pattern) {
+  let text;
+  const told = async () => pattern.test((text = await locator.innerText()));
+  await until(`${pattern}`, told).catch((error) => {
+    throw new Error(`${error.message}; it reads ${JSON.stringify(text)}`);
+  });
 }
 
 /** Counts the streams that a page opens itself, and can say what one of them would. */

@@ -25,7 +25,7 @@ export class Daemon {
     daemon.folder = await mkdtemp(join(tmpdir(), "rbee-browser-"));
     daemon.ports = { queen: await freePort(), hive: await freePort(), worker: await freePort() };
     daemon.config = join(daemon.folder, "rbee.toml");
-    await writeFile(daemon.config, roles(daemon.ports, daemon.folder));
+    await writeFile(daemon.config, await roles(daemon.ports, daemon.folder));
     await daemon.run();
     return daemon;
   }
@@ -42,7 +42,10 @@ export class Daemon {
       stream.on("data", (text) => (this.log = (this.log + text).slice(-20_000)));
     }
     this.ended = new Promise((resolve) => this.process.once("exit", resolve));
-    await until(`the queen at ${this.url}: ${this.log}`, () => this.answers());
+    await until(`the queen at ${this.url}`, () => this.answers()).catch((error) => {
+      this.process.kill("SIGKILL");
+      throw new Error(`${error.message}; ${this.log}`);
+    });
   }
 
   async answers() {
@@ -50,8 +53,10 @@ export class Daemon {
     return fetch(`${this.url}/health`).then(({ ok }) => ok, () => false);
   }
 
+  /** Where tokens are wanted it shows the operator's. */
   async json(path) {
-    return (await fetch(`${this.url}${path}`)).json();
+    const headers = { authorization: `Bearer ${TOKENS.admin}` };
+    return (await fetch(`${this.url}${path}`, { headers })).json();
   }
 
   /** Ends the process as an operator would, and waits until it has. */
@@ -65,6 +70,29 @@ export class Daemon {
     await rm(this.folder, { recursive: true, force: true });
   }
 }
+
+export const TOKENS = { admin: "admin-5e8c1b7d9f", hive: "hive-0c4a6e2b8d", inference: "inference-7a3f9d1c5b" };
+
+/** Writes a token's file, as an operator would: for nobody else to read. */
+export const writeToken = (folder, role, token) => writeFile(join(folder, `${role}.token`), `${token}\n`, { mode: 0o600 });
+
+/** The same roles, with a token for each who may ask the queen. `read` without one where `publicRead`. */
+export const withTokens = (roles, { publicRead = false } = {}) => async (ports, folder) => {
+  for (const [role, token] of Object.entries(TOKENS)) await writeToken(folder, role, token);
+  const file = (role) => `"${folder}/${role}.token"`;
+  const text = roles(ports, folder)
+    .replace("[queen]\n", `[queen]\npublic_read = ${publicRead}\n`)
+    .replace("[hive]\n", `[hive]\nqueen_token_file = ${file("hive")}\n`);
+  return `${text}
+[queen.auth]
+token_file = ${file("admin")}
+hive_token_file = ${file("hive")}
+inference_token_file = ${file("inference")}
+[[queen.hives]]
+id = "here"
+url = "http://127.0.0.1:${ports.hive}"
+`;
+};
 
 /** A queen alone. */
 export const queenOnly = ({ queen }) => `

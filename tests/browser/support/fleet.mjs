@@ -40,8 +40,8 @@ function newGpu(i, source) {
 }
 
 export class FakeHive {
-  constructor(id, { workers = 4, gpus = 0, number = 5, source = gpus ? "nvml" : "none", hostname } = {}) {
-    Object.assign(this, { id, gpus, number, seq: 0, events: [], boot: crypto.randomUUID() });
+  constructor(id, { workers = 4, gpus = 0, number = 5, source = gpus ? "nvml" : "none", hostname, token } = {}) {
+    Object.assign(this, { id, gpus, number, token, seq: 0, events: [], boot: crypto.randomUUID() });
     // Of a GPU that does not answer there are no figures.
     if (source === "unknown") this.gpus = 0;
     this.hostname = hostname ?? `10.0.0.${number}`;
@@ -77,7 +77,8 @@ export class FakeHive {
       hive, timestamp: new Date().toISOString(), boot_id: this.boot, seq: this.seq, interval_ms: 1000,
       node: this.node, workers: this.workers, events: this.events,
     });
-    const answer = await fetch(`${url}/v1/hive-heartbeat`, { method: "POST", body });
+    const headers = this.token ? { authorization: `Bearer ${this.token}` } : {};
+    const answer = await fetch(`${url}/v1/hive-heartbeat`, { method: "POST", headers, body });
     if (!answer.ok) throw new Error(`${answer.status}: ${await answer.text()}`);
     await answer.arrayBuffer();
   }

@@ -28,6 +28,16 @@ pub(crate) struct Pty {
 impl Pty {
     /// Starts `rbee` with these arguments, in a session whose terminal this is.
     pub(crate) fn start(arguments: &[&str], rows: u16, columns: u16) -> Self {
+        Self::start_with(&[], arguments, rows, columns)
+    }
+
+    /// The same, with these variables.
+    pub(crate) fn start_with(
+        variables: &[(&str, &str)],
+        arguments: &[&str],
+        rows: u16,
+        columns: u16,
+    ) -> Self {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let pair = openpty(Some(&size), None).expect("a pseudo-terminal");
         let end = || pair.slave.try_clone().expect("a descriptor");
@@ -38,6 +48,7 @@ impl Pty {
             .arg(RBEE)
             .args(arguments)
             .env("TERM", "xterm-256color")
+            .envs(variables.iter().copied())
             .stdin(end())
             .stdout(end())
             .stderr(end());
