@@ -31,26 +31,36 @@ const BAD_CONFIGURATION: u8 = 78;
 
 /// Spawns, watches and routes to your LLM and image workers, without their cooperation.
 #[derive(Debug, Parser)]
+#[command(long_about = "\
+Spawns, watches and routes to your LLM and image workers, without their cooperation.
+
+A worker is any program that serves: llama.cpp, vLLM, ComfyUI. A hive runs on each machine: it starts
+the workers there, watches them, and restarts what dies. A queen gathers what the hives tell, gives
+each request to a worker (for clients of OpenAI's API), and shows all of it at http://127.0.0.1:7833/.")]
 #[command(version, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+#[command(override_usage = "rbee --config <FILE> [--check] [--insecure]\n       rbee <COMMAND>")]
 #[command(subcommand_help_heading = "Client commands", disable_help_subcommand = true)]
 #[command(after_help = "\
 Run it:
   rbee --config config/local.toml      try it: queen, hive and echo workers on loopback
   rbee --config config/hive.toml       a hive; the file lists every key with its default
   rbee --config config/queen.toml      a queen; likewise
+  systemctl enable --now rbee-hive     where rbee is a package: with /etc/rbee/hive.toml
   RBEE__HIVE__QUEEN_URL=… overrides a key of the file, RUST_LOG sets what is logged
 
 Ask it (the local queen, unless --url or RBEE_URL names another):
   rbee status                          is it up, and what needs a look
   rbee workers --model llama --idle    who could take a request now
   rbee explain --model llama           who would, and why the others would not
-  rbee spawn llm/8080 -- llama-server --model m.gguf --port 8080
+  rbee spawn llm/8080 -- /usr/bin/llama-server --model m.gguf --port 8080
   rbee logs -f llm/8080                what it writes; Ctrl-C ends
   rbee top                             all of it, live
   rbee doctor --config config/hive.toml
 
 Workers are named hive/group/instance, or group/instance where that names one. Where tokens are
-asked for, give one with --token-file FILE (mode 0600) or in RBEE_TOKEN.
+asked for, give one with --token-file FILE (mode 0600) or in RBEE_TOKEN; where an https address has
+an authority of your own, name it with --ca-file FILE or in RBEE_CA_FILE. `rbee <COMMAND> --help`
+tells the rest.
 
 Exit status: 0 done, 1 not done, 64 bad command line, 66 no such worker, hive or file,
 69 nobody answers, 77 no token or not the right one, 78 bad configuration.")]

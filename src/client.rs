@@ -18,6 +18,7 @@ pub mod sse;
 pub mod status;
 pub mod table;
 mod token;
+mod trust;
 pub mod units;
 pub mod workers;
 

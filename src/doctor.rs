@@ -36,6 +36,10 @@ pub struct DoctorArgs {
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 
+    /// File with the authorities to trust at https URLs; without it `tls_ca_file` of the configuration
+    #[arg(long, env = "RBEE_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+
     /// How long each answer may take
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub timeout: u64,

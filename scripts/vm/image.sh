@@ -73,6 +73,15 @@ build_binaries() {
   VM_RBEE=$(dirname "$(dirname "$VM_TESTS")")/rbee
 }
 
+# Two packages of the same content, the second of a higher version.
+build_packages() {
+  local packages=$VM/packages number
+  rm -rf "$packages" && mkdir -p "$packages"
+  for number in 1 2; do
+    mv "$(scripts/package --quick "0.0.0~test$number")" "$packages/$number.deb"
+  done
+}
+
 make_root() {
   local root=$VM/root target
   as_root rm -rf "$root"
@@ -85,6 +94,7 @@ make_root() {
   as_root strip -o "$root/vm/tests" "$VM_TESTS"
   as_root cp "$(command -v busybox)" "$root/usr/local/bin/busybox"
   as_root install -m 755 tests/vm/guest/{bare,run} "$root/vm/"
+  as_root cp -r "$VM/packages" "$root/vm/"
   as_root install -m 644 config/systemd/*.{service,slice} tests/vm/guest/vm-test.service "$root/etc/systemd/system/"
   # The checkout that is tested may be below /tmp: that is not emptied when systemd starts.
   as_root mkdir -p "$root/etc/tmpfiles.d" "$root/tmp"
@@ -101,6 +111,7 @@ fetch_and_build() {
   fetch_kernel
   fetch_debian
   build_binaries
+  build_packages
   make_initramfs
   make_root
 }

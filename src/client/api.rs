@@ -1,8 +1,11 @@
 //! HTTP to a queen or a hive, with a deadline on everything, and what its errors mean to a person.
 
-use super::{Failure, token};
-use crate::contract::{ErrorBody, Health};
-use crate::limits::CLIENT_ANSWER_MAX;
+use super::{Failure, token, trust};
+use crate::{
+    contract::{ErrorBody, Health},
+    limits::CLIENT_ANSWER_MAX,
+    platform::tls::Authorities,
+};
 use awc::{
     Client, ClientRequest, ClientResponse, Connector,
     error::{ConnectError, SendRequestError},
@@ -24,6 +27,10 @@ pub struct Connection {
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 
+    /// File with the authorities to trust at an https URL, in PEM; else those that this system trusts
+    #[arg(long, env = "RBEE_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+
     /// How long an answer may take
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout: u64,
@@ -43,19 +50,31 @@ pub enum Role {
 pub struct Api {
     base: String,
     token: Option<String>,
+    ca_file: Option<PathBuf>,
     client: Client,
     /// How long an answer may take.
     pub timeout: Duration,
 }
 
 impl Api {
-    /// Reads the token; connects to nothing yet.
+    /// Reads the token and whom to trust; connects to nothing yet.
     pub fn new(connection: &Connection) -> Result<Self, Failure> {
+        Self::trusting(connection, None)
+    }
+
+    /// Likewise; where no file says whom to trust, these.
+    pub fn trusting(connection: &Connection, known: Option<&Authorities>) -> Result<Self, Failure> {
         let base = base_of(&connection.url)?;
         let token = token::find(connection.token_file.as_deref())?;
-        let connector = Connector::new().timeout(CONNECT_WITHIN);
+        let ca_file = connection.ca_file.clone().filter(|path| !path.as_os_str().is_empty());
+        let connector = Connector::new().timeout(CONNECT_WITHIN).handshake_timeout(CONNECT_WITHIN);
+        let connector = match trust::authorities(&base, ca_file.as_deref(), known)? {
+            Some(trusted) => connector.rustls_0_23(trusted.client_config()),
+            None => connector,
+        };
         let client = Client::builder().connector(connector).disable_timeout().finish();
-        Ok(Self { base, token, client, timeout: Duration::from_secs(connection.timeout) })
+        let timeout = Duration::from_secs(connection.timeout);
+        Ok(Self { base, token, ca_file, client, timeout })
     }
 
     /// Where it is.
@@ -121,9 +140,11 @@ impl Api {
     > {
         let request = self.request(Method::GET, path).insert_header((header::ACCEPT, accept));
         let sent = tokio::time::timeout(self.timeout, request.send()).await;
-        let answer = sent
-            .map_err(|_| Failure::Unreachable(late(&self.base, self.timeout)))?
-            .map_err(|error| unreachable(&self.base, &error))?;
+        let answer = sent.map_err(|_| Failure::Unreachable(late(&self.base, self.timeout)))?;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.unreachable(&error).await),
+        };
         if answer.status().is_success() {
             return Ok(answer);
         }
@@ -156,7 +177,10 @@ impl Api {
     where
         S: futures_util::Stream<Item = Result<bytes::Bytes, awc::error::PayloadError>>,
     {
-        let mut answer = sent.map_err(|error| unreachable(&self.base, &error))?;
+        let mut answer = match sent {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.unreachable(&error).await),
+        };
         let body = answer.body().limit(CLIENT_ANSWER_MAX).await.map_err(|error| {
             Failure::Unreachable(format!("{} broke off its answer: {error}", self.base))
         })?;
@@ -168,6 +192,23 @@ impl Api {
             Err(refusal(status, &text, self.token.is_some()))
         }
     }
+
+    /// Why nothing came back, and what to do.
+    async fn unreachable(&self, error: &SendRequestError) -> Failure {
+        let (base, https) = (&self.base, self.base.starts_with("https://"));
+        let told = match error {
+            SendRequestError::Connect(ConnectError::Io(error)) if https => {
+                trust::refusal(base, self.ca_file.as_ref(), error)
+            }
+            SendRequestError::Connect(_) => None,
+            _ if !https && trust::is_spoken_at(base, CONNECT_WITHIN).await => {
+                let secure = base.replacen("http://", "https://", 1);
+                Some(format!("what listens at {base} speaks TLS: try --url {secure}"))
+            }
+            _ => None,
+        };
+        told.map_or_else(|| unreachable(base, error), Failure::Unreachable)
+    }
 }
 
 /// Without a slash at its end; a bare `host:port` is http.
@@ -178,8 +219,7 @@ fn base_of(url: &str) -> Result<String, Failure> {
     let uri: Option<Uri> = full.parse().ok();
     let usage = |what: &str| Failure::Usage(format!("--url {url:?} {what}"));
     match uri.as_ref().and_then(|uri| uri.scheme_str().zip(uri.host())) {
-        Some(("http", host)) if !host.is_empty() => Ok(full),
-        Some(("https", _)) => Err(usage("is https, which this client does not speak yet")),
+        Some(("http" | "https", host)) if !host.is_empty() => Ok(full),
         _ => Err(usage("must be like http://127.0.0.1:7833")),
     }
 }
@@ -247,10 +287,11 @@ mod tests {
             ("http://127.0.0.1:7833/", "http://127.0.0.1:7833"),
             ("127.0.0.1:7833", "http://127.0.0.1:7833"),
             ("http://h/prefix/", "http://h/prefix"),
+            ("https://h", "https://h"),
         ] {
             assert_eq!(base_of(given).unwrap(), base);
         }
-        for bad in ["", "http://", "ftp://h", "https://h", "a b"] {
+        for bad in ["", "http://", "https://", "ftp://h", "a b"] {
             assert!(matches!(base_of(bad), Err(Failure::Usage(_))), "{bad:?}");
         }
     }

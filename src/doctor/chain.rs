@@ -7,7 +7,8 @@ use super::{
 };
 use crate::{
     client::{Api, Connection, Failure, Role, model::Hive, sse::SseParser, units::millis},
-    settings::{HiveSettings, Settings},
+    platform::tls::Authorities,
+    settings::{HiveSettings, QueenSettings, Settings},
 };
 use futures_util::StreamExt;
 use serde::Deserialize;
@@ -19,14 +20,15 @@ const INTERVALS: u32 = 3;
 pub(super) async fn examine(settings: &Settings, args: &DoctorArgs) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(queen) = &settings.queen {
-        let (finding, _) = role_at(queen.bind, Role::Queen, args).await;
+        let own = Own::queen(queen);
+        let (finding, _) = role_at(&own, Role::Queen, args).await;
         findings.push(finding);
         for (id, hive) in &queen.hives {
-            findings.push(listed_hive(id, &hive.url, args).await);
+            findings.push(listed_hive(id, &hive.url, own.trusted, args).await);
         }
     }
     if let Some(hive) = &settings.hive {
-        let (finding, api) = role_at(hive.bind, Role::Hive, args).await;
+        let (finding, api) = role_at(&Own::hive(hive), Role::Hive, args).await;
         findings.push(finding);
         let hive_runs = api.is_some();
         if let Some(api) = api {
@@ -38,7 +40,8 @@ pub(super) async fn examine(settings: &Settings, args: &DoctorArgs) -> Vec<Findi
     }
     let queen_only = settings.hive.is_none().then_some(settings.queen.as_ref()).flatten();
     if let Some(queen) = queen_only
-        && let Ok(api) = api_at(&format!("http://{}", queen.bind), args)
+        && let own = Own::queen(queen)
+        && let Ok(api) = api_at(&own.url(), own.trusted, args)
         && api.role().await.is_ok()
     {
         findings.push(stream(&api, None, args).await);
@@ -46,13 +49,37 @@ pub(super) async fn examine(settings: &Settings, args: &DoctorArgs) -> Vec<Findi
     findings
 }
 
-fn api_at(url: &str, args: &DoctorArgs) -> Result<Api, Failure> {
-    let token_file = args.token_file.clone();
-    Api::new(&Connection { url: url.to_owned(), token_file, timeout: args.timeout })
+/// Trusting the file of the command line, else as the configuration does, else as the system.
+fn api_at(url: &str, trusted: Option<&Authorities>, args: &DoctorArgs) -> Result<Api, Failure> {
+    let (token_file, ca_file) = (args.token_file.clone(), args.ca_file.clone());
+    let connection = Connection { url: url.to_owned(), token_file, ca_file, timeout: args.timeout };
+    Api::trusting(&connection, trusted)
+}
+
+/// Where a role of this configuration listens.
+struct Own<'a> {
+    bind: SocketAddr,
+    tls: bool,
+    trusted: Option<&'a Authorities>,
+}
+
+impl<'a> Own<'a> {
+    fn queen(queen: &'a QueenSettings) -> Self {
+        Self { bind: queen.bind, tls: queen.tls.is_some(), trusted: queen.authorities.as_ref() }
+    }
+
+    fn hive(hive: &'a HiveSettings) -> Self {
+        Self { bind: hive.bind, tls: hive.tls.is_some(), trusted: hive.authorities.as_ref() }
+    }
+
+    fn url(&self) -> String {
+        format!("{}://{}", if self.tls { "https" } else { "http" }, self.bind)
+    }
 }
 
 /// An address to listen on: free, held by the very role that is meant to, or by somebody else.
-async fn role_at(bind: SocketAddr, role: Role, args: &DoctorArgs) -> (Finding, Option<Api>) {
+async fn role_at(own: &Own<'_>, role: Role, args: &DoctorArgs) -> (Finding, Option<Api>) {
+    let bind = own.bind;
     let about = match role {
         Role::Queen => "queen's port",
         Role::Hive => "hive's port",
@@ -74,16 +101,23 @@ async fn role_at(bind: SocketAddr, role: Role, args: &DoctorArgs) -> (Finding, O
         || "a process that this user cannot see".into(),
         |(pid, name)| format!("{name} (pid {pid})"),
     );
-    let Ok(api) = api_at(&format!("http://{bind}"), args) else {
-        return (
-            Finding::fail(about, format!("{bind} is held by {by}"), "use another token"),
-            None,
-        );
+    let api = match api_at(&own.url(), own.trusted, args) {
+        Ok(api) => api,
+        Err(failure) => {
+            let found = format!("{bind} is held by {by}, which cannot be asked: {failure}");
+            return (Finding::fail(about, found, "give another token, or other authorities"), None);
+        }
     };
     match api.health().await {
         Ok((found, health, _)) if found == role => {
             let found = format!("{bind} is held by {by}: it runs, version {}", health.version);
             (Finding::ok(about, found), Some(api))
+        }
+        // Its certificate may be good for the name by which others reach it.
+        Err(Failure::Unreachable(why)) if own.tls => {
+            let found = format!("{bind} is held by {by}, which cannot be asked from here: {why}");
+            let remedy = "see that it answers by its name: rbee status --url https://NAME:PORT";
+            (Finding::warn(about, found, remedy), None)
         }
         _ => {
             let found =
@@ -94,8 +128,13 @@ async fn role_at(bind: SocketAddr, role: Role, args: &DoctorArgs) -> (Finding, O
 }
 
 /// One of `[[queen.hives]]`.
-async fn listed_hive(id: &str, url: &str, args: &DoctorArgs) -> Finding {
-    let asked = async { api_at(url, args)?.role().await };
+async fn listed_hive(
+    id: &str,
+    url: &str,
+    trusted: Option<&Authorities>,
+    args: &DoctorArgs,
+) -> Finding {
+    let asked = async { api_at(url, trusted, args)?.role().await };
     match asked.await {
         Ok(Role::Hive) => Finding::ok("queen.hives", format!("{id} answers at {url}")),
         Ok(Role::Queen) => {
@@ -116,9 +155,12 @@ async fn queen_of(
     hive_runs: bool,
     args: &DoctorArgs,
 ) -> Vec<Finding> {
-    let api = match api_at(url, args) {
+    let api = match api_at(url, hive.authorities.as_ref(), args) {
         Ok(api) => api,
-        Err(failure) => return vec![Finding::fail("queen", failure.to_string(), "mend the token")],
+        Err(failure) => {
+            let remedy = "mend the token, or whom to trust";
+            return vec![Finding::fail("queen", failure.to_string(), remedy)];
+        }
     };
     let mut findings = match api.health().await {
         Ok((Role::Queen, health, _)) => {

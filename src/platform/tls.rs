@@ -1,5 +1,5 @@
 //! TLS: certificates from files, a server's configuration whose certificate can be changed while it
-//! runs, and a client's that trusts one bundle of authorities.
+//! runs, and a client's that trusts one bundle of authorities, or those of the system.
 //!
 //! Invariant: an [`Identity`] is a chain and the key that fits it; nothing else is ever served. Versions
 //! below 1.2 are not spoken.
@@ -51,6 +51,11 @@ pub enum TlsError {
         /// Why.
         reason: rustls::Error,
     },
+    /// The system has no bundle of its own, or none that can be used.
+    #[error(
+        "this system has no certificates of authorities that it trusts (often the package ca-certificates): {0}"
+    )]
+    NoSystemAuthorities(String),
 }
 
 /// A server's certificate chain and its key.
@@ -108,7 +113,7 @@ impl ResolvesServerCert for CurrentIdentity {
     }
 }
 
-/// Whom a client trusts: the authorities of one file, and nobody else.
+/// Whom a client trusts: some authorities, and nobody else.
 #[derive(Clone)]
 pub struct Authorities(Arc<ClientConfig>);
 
@@ -119,16 +124,37 @@ impl fmt::Debug for Authorities {
 }
 
 impl Authorities {
-    /// Reads a bundle of certificates.
+    /// Those of one file.
     pub fn read(path: &Path) -> Result<Self, TlsError> {
         let bad = |reason| TlsError::BadAuthority { path: path.to_path_buf(), reason };
         let mut roots = RootCertStore::empty();
         for certificate in certificates(path)? {
             roots.add(certificate).map_err(bad)?;
         }
+        Self::of(roots).map_err(bad)
+    }
+
+    /// Those that this system trusts: of `SSL_CERT_FILE` or `SSL_CERT_DIR`, else where distributions keep them.
+    pub fn of_the_system() -> Result<Self, TlsError> {
+        let found = rustls_native_certs::load_native_certs();
+        let mut roots = RootCertStore::empty();
+        // Among hundreds there may be one that is too old to be understood.
+        roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            let errors: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
+            return Err(TlsError::NoSystemAuthorities(errors.join(", ")));
+        }
+        Self::of(roots).map_err(|error| TlsError::NoSystemAuthorities(error.to_string()))
+    }
+
+    /// Nobody: no handshake succeeds, but it shows whether the other side speaks TLS.
+    pub fn nobody() -> Result<Self, rustls::Error> {
+        Self::of(RootCertStore::empty())
+    }
+
+    fn of(roots: RootCertStore) -> Result<Self, rustls::Error> {
         let config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .map_err(bad)?
+            .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
         Ok(Self(Arc::new(config)))

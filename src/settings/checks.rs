@@ -97,11 +97,22 @@ pub(super) fn authorities(table: &mut Table, findings: &mut Findings) -> Option<
     read.map_err(|error| findings.add(key, format!("{path:?}"), &error.to_string())).ok()
 }
 
-/// An `https` URL needs to know whom to trust.
-pub(super) fn can_be_trusted(key: &str, url: &str, has_authorities: bool, findings: &mut Findings) {
-    if url.starts_with("https:") && !has_authorities {
-        let allowed = "needs tls_ca_file, the authorities to trust (the system's own are often in /etc/ssl/certs/ca-certificates.crt)";
-        findings.add(key, format!("{url:?}"), allowed);
+/// Whom to trust where a URL is `https`: those of `tls_ca_file`, else those that the system trusts.
+pub(super) fn trust(
+    key: &str,
+    url: &str,
+    authorities: &mut Option<Authorities>,
+    findings: &mut Findings,
+) {
+    if !url.starts_with("https:") || authorities.is_some() {
+        return;
+    }
+    match Authorities::of_the_system() {
+        Ok(found) => *authorities = Some(found),
+        Err(error) => {
+            let allowed = format!("needs tls_ca_file, the authorities to trust: {error}");
+            findings.add(key, format!("{url:?}"), &allowed);
+        }
     }
 }
 

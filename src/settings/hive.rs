@@ -1,7 +1,7 @@
 //! `[hive]`
 
 use super::{
-    checks::{Openness, allowed_hosts, authorities, bind, can_be_trusted, names_token, tls, token},
+    checks::{Openness, allowed_hosts, authorities, bind, names_token, tls, token, trust},
     host_name::HostName,
     names,
     reader::{Findings, Table},
@@ -136,9 +136,9 @@ pub(super) fn read(mut t: Table, insecure: bool, f: &mut Findings) -> Option<Hiv
     let hostname = t.parse("hostname", f, hostname).unwrap_or_else(|| "127.0.0.1".into());
     let allowed_hosts = allowed_hosts(&mut t, f);
     let tls = tls(&mut t, f);
-    let authorities = authorities(&mut t, f);
+    let mut authorities = authorities(&mut t, f);
     let queen_token = token(&mut t, "queen_token_file", Some("queen_token"), f);
-    let queen_urls = read_queen_urls(&mut t, authorities.is_some(), f);
+    let queen_urls = read_queen_urls(&mut t, &mut authorities, f);
     let heartbeat_interval = t.millis("heartbeat_interval_ms", f, 10..=600_000, 1_000);
     let heartbeat_timeout = t.millis("heartbeat_timeout_ms", f, 10..=600_000, 2_000);
     let sample_interval = t.millis("sample_interval_ms", f, 10..=3_600_000, 1_000);
@@ -198,7 +198,11 @@ fn hostname(text: &str) -> Result<String, String> {
 }
 
 /// `queen_url` wins over `queen_urls`, so that the environment can name a single queen over a file's list.
-fn read_queen_urls(t: &mut Table, has_authorities: bool, f: &mut Findings) -> Vec<String> {
+fn read_queen_urls(
+    t: &mut Table,
+    authorities: &mut Option<Authorities>,
+    f: &mut Findings,
+) -> Vec<String> {
     let single = t.non_empty("queen_url", f).map(|url| vec![url]);
     let several = t.strings("queen_urls", f);
     let single_key = single.is_some();
@@ -212,7 +216,7 @@ fn read_queen_urls(t: &mut Table, has_authorities: bool, f: &mut Findings) -> Ve
     for (index, url) in urls.iter().enumerate() {
         match worker::url(url) {
             Ok(url) => {
-                can_be_trusted(&named(index), &url, has_authorities, f);
+                trust(&named(index), &url, authorities, f);
                 good.push(url);
             }
             Err(allowed) => f.add(named(index), format!("{url:?}"), &allowed),

@@ -1,7 +1,7 @@
 //! `[queen]`
 
 use super::{
-    checks::{Openness, allowed_hosts, authorities, bind, can_be_trusted, names_token, tls, token},
+    checks::{Openness, allowed_hosts, authorities, bind, names_token, tls, token, trust},
     host_name::HostName,
     reader::{Findings, Table},
 };
@@ -90,8 +90,8 @@ pub(super) fn read(mut t: Table, insecure: bool, f: &mut Findings) -> Option<Que
     let public_read = t.flag("public_read", f, false);
     let allowed_hosts = allowed_hosts(&mut t, f);
     let tls = tls(&mut t, f);
-    let authorities = authorities(&mut t, f);
-    let hives = read_hives(&mut t, authorities.is_some(), f);
+    let mut authorities = authorities(&mut t, f);
+    let hives = read_hives(&mut t, &mut authorities, f);
     let tokens = read_tokens(auth, f);
     let gateway = t.table("gateway", f);
     let gateway = read_gateway(gateway, f);
@@ -147,7 +147,7 @@ fn read_tokens(mut t: Table, f: &mut Findings) -> QueenTokens {
 /// `[[queen.hives]]`
 fn read_hives(
     t: &mut Table,
-    has_authorities: bool,
+    authorities: &mut Option<Authorities>,
     f: &mut Findings,
 ) -> HashMap<String, HiveAddress> {
     let mut hives = HashMap::new();
@@ -156,7 +156,7 @@ fn read_hives(
         let url = hive.require("url", f, super::worker::url);
         let token = token(&mut hive, "token_file", None, f);
         if let Some(url) = &url {
-            can_be_trusted(&hive.key("url"), url, has_authorities, f);
+            trust(&hive.key("url"), url, authorities, f);
         }
         let key = hive.key("id");
         hive.finish(f);

@@ -129,7 +129,8 @@ fn allowed_hosts_and_addresses_with_tls_are_checked() {
     config["queen"]["allowed_hosts"] = json!(["rbee.example", "*", "http://x"]);
     config["queen"]["hives"] = json!([{"id": "a", "url": "https://10.0.0.1:1"}]);
     config["queen"]["tls"] = json!({"cert_file": "/absent.pem"});
-    let (status, text) = check(&site, &config, &[]);
+    // Nobody is trusted by this system.
+    let (status, text) = check(&site, &config, &[("SSL_CERT_FILE", "/absent.pem")]);
     assert_eq!(status, Some(78));
     for part in
         ["allowed_hosts[1]", "allowed_hosts[2]", "tls_ca_file", "queen.tls.key_file: is required"]

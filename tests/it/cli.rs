@@ -246,11 +246,18 @@ fn completions_work_in_bash() {
 #[test]
 fn help_teaches() {
     let help = done(&rbee(&["--help"], &[]));
-    for taught in
-        ["config/local.toml", "rbee top", "RBEE_TOKEN", "Exit status", "69 nobody answers"]
-    {
+    for taught in [
+        "A hive",
+        "A queen",
+        "config/local.toml",
+        "rbee top",
+        "RBEE_TOKEN",
+        "RBEE_CA_FILE",
+        "69 nobody answers",
+    ] {
         assert!(help.contains(taught), "{taught} in {help}");
     }
+    assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
     assert!(done(&rbee(&["spawn", "--help"], &[])).contains("allow_commands"));
     assert_eq!(done(&rbee(&["--version"], &[])), format!("rbee {}\n", env!("CARGO_PKG_VERSION")));
 }

@@ -18,6 +18,7 @@ mod auth_settings;
 mod cli;
 mod cli_doctor;
 mod cli_errors;
+mod cli_https;
 mod cli_top;
 mod echo_worker;
 mod engine_load;

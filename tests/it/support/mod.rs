@@ -29,7 +29,7 @@ pub(crate) use pty::Pty;
 pub(crate) use python::{python_with, run_tool};
 pub(crate) use raw_client::{chat, chat_body, send};
 pub(crate) use raw_worker::{RawWorker, Reply, Request};
-pub(crate) use site::{RBEE, Site, as_str, free_port, rbee};
+pub(crate) use site::{RBEE, Site, as_str, free_port, rbee, without_settings};
 pub(crate) use sse::{Event, SseClient};
 pub(crate) use tls::{Authority, TlsConnection};
 pub(crate) use wait::{eventually, ms, secs};

@@ -201,7 +201,8 @@ pub(crate) fn free_port() -> u16 {
 /// Takes the caller's own settings out of a command's environment.
 pub(crate) fn without_settings(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(|name| name.starts_with("RBEE") || name == "RUST_LOG") {
+        let own = ["RBEE", "RUST_LOG", "SSL_CERT_"];
+        if name.to_str().is_some_and(|name| own.iter().any(|own| name.starts_with(own))) {
             command.env_remove(name);
         }
     }

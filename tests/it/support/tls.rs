@@ -1,7 +1,9 @@
 //! An authority of a test's own, certificates that it signs, and a client that shows what it was shown.
 
 use super::{Plain, Site, secs};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
     crypto::ring,
@@ -19,7 +21,12 @@ pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
     pub(crate) fn new() -> Self {
+        Self::named("an authority of the tests")
+    }
+
+    pub(crate) fn named(name: &str) -> Self {
         let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         Self(CertifiedIssuer::self_signed(params, key).expect("an authority"))
@@ -34,8 +41,14 @@ impl Authority {
 
     /// Writes a certificate for loopback and its key; what a configuration's `tls` has.
     pub(crate) fn issue(&self, site: &Site, name: &str) -> Value {
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let params = CertificateParams::new(names).expect("names");
+        self.issue_for(site, name, &["localhost", "127.0.0.1"], 4096)
+    }
+
+    /// Likewise for others, good until the beginning of this year.
+    pub(crate) fn issue_for(&self, site: &Site, name: &str, hosts: &[&str], until: i32) -> Value {
+        let names: Vec<_> = hosts.iter().map(|&host| host.to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("names");
+        params.not_after = date_time_ymd(until, 1, 1);
         let key = KeyPair::generate().expect("a key");
         let signed = params.signed_by(&key, &self.0).expect("a certificate");
         let (cert_file, key_file) = (format!("{name}.cert.pem"), format!("{name}.key.pem"));

@@ -11,7 +11,7 @@ use std::{fs, path::Path};
 #[actix_web::test]
 async fn the_units_are_clean() {
     let files = "/etc/systemd/system/rbee-hive.service /etc/systemd/system/rbee-workers.service \
-                 /etc/systemd/system/rbee.slice";
+                 /etc/systemd/system/rbee-queen.service /etc/systemd/system/rbee.slice";
     assert_eq!(run(&format!("systemd-analyze verify {files} 2>&1")), "");
 }
 
