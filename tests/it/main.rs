@@ -21,6 +21,7 @@ mod cli_errors;
 mod cli_top;
 mod echo_worker;
 mod engine_load;
+mod faults;
 mod figures;
 mod gateway;
 mod gateway_bytes;

@@ -1,7 +1,10 @@
 //! One heartbeat on the wire, and what its answer means.
 
 use super::SenderConfig;
-use crate::{contract::ErrorBody, platform::secret::Secret};
+use crate::{
+    contract::{Ack, ErrorBody},
+    platform::secret::Secret,
+};
 use awc::{
     Client, Connector,
     http::{
@@ -14,16 +17,16 @@ use std::time::Duration;
 /// An answer is an error's text at most; more is not read, bytes.
 const ANSWER_MAX: usize = 64 << 10;
 
-/// The longest that a queen's `Retry-After` is obeyed.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// The longest that a queen's `Retry-After` is obeyed: after more silence it would call the hive down.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 
 /// What became of a heartbeat.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
     /// 200
     Stored,
-    /// The queen is there, and does not want it.
-    Refused(String),
+    /// The queen is there, and does not want it: the status, and why.
+    Refused(StatusCode, String),
     /// Another hive with this id has taken over.
     Superseded(String),
     /// 503 with how long to wait.
@@ -81,16 +84,28 @@ pub async fn post(
 fn judge(status: StatusCode, retry_after: Option<Duration>, text: &[u8]) -> Answer {
     let shown = || message_of(text);
     match (status, retry_after) {
-        (StatusCode::OK, _) => Answer::Stored,
+        (StatusCode::OK, _) if is_ack(text) => Answer::Stored,
+        (StatusCode::OK, _) => Answer::Missing("what answers there is no queen".to_owned()),
         (StatusCode::SERVICE_UNAVAILABLE, Some(wait)) => {
             Answer::Overloaded(wait.min(RETRY_AFTER_MAX))
         }
         (StatusCode::CONFLICT, _) => Answer::Superseded(shown()),
-        (status, _) if status.is_client_error() => {
-            Answer::Refused(format!("{status}: {}", shown()))
+        (status, _) if status.is_client_error() && !is_of_no_queen(status) => {
+            Answer::Refused(status, format!("{status}: {}", shown()))
         }
         (status, _) => Answer::Missing(format!("the queen answered {status}")),
     }
+}
+
+/// Whether a queen said that it has the heartbeat, and said so to the end: a portal that has a page for
+/// everything, and an answer that breaks off, acknowledge nothing.
+fn is_ack(text: &[u8]) -> bool {
+    serde_json::from_slice::<Ack>(text).is_ok_and(|ack| &*ack.status == "ok")
+}
+
+/// Who does not know the path is something else.
+fn is_of_no_queen(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED)
 }
 
 /// The message of an error's body, else its beginning.
@@ -106,19 +121,28 @@ mod tests {
 
     #[test]
     fn each_answer_has_its_meaning() {
+        let status = |code| StatusCode::from_u16(code).unwrap_or(StatusCode::IM_A_TEAPOT);
         let judged = |code: u16, wait: Option<u64>| {
-            let status = StatusCode::from_u16(code).unwrap_or(StatusCode::IM_A_TEAPOT);
-            judge(status, wait.map(Duration::from_secs), b"why")
+            judge(status(code), wait.map(Duration::from_secs), b"why")
         };
-        assert_eq!(judged(200, None), Answer::Stored);
         assert_eq!(judged(503, Some(2)), Answer::Overloaded(Duration::from_secs(2)));
         assert_eq!(judged(503, Some(9_999)), Answer::Overloaded(RETRY_AFTER_MAX));
         assert_eq!(judged(409, None), Answer::Superseded("why".into()));
         for code in [400, 401, 413] {
-            assert!(matches!(judged(code, None), Answer::Refused(_)), "{code}");
+            assert!(matches!(judged(code, None), Answer::Refused(of, _) if of == code), "{code}");
         }
-        for code in [204, 301, 500, 502, 503] {
+        for code in [200, 204, 301, 404, 405, 500, 502, 503] {
             assert!(matches!(judged(code, None), Answer::Missing(_)), "{code}");
+        }
+    }
+
+    #[test]
+    fn only_a_whole_ok_of_a_queen_acknowledges() {
+        let judged = |text: &str| judge(StatusCode::OK, None, text.as_bytes());
+        let ack = r#"{"status":"ok","message":"stored"}"#;
+        assert_eq!(judged(ack), Answer::Stored);
+        for text in ["", "<html>", "[]", r#"{"status":"no","message":""}"#, &ack[..ack.len() - 1]] {
+            assert!(matches!(judged(text), Answer::Missing(_)), "{text}");
         }
     }
 }

@@ -28,7 +28,7 @@ pub(crate) use plain::{Plain, ask, request as plain_request};
 pub(crate) use pty::Pty;
 pub(crate) use python::{python_with, run_tool};
 pub(crate) use raw_client::{chat, chat_body, send};
-pub(crate) use raw_worker::{RawWorker, Reply};
+pub(crate) use raw_worker::{RawWorker, Reply, Request};
 pub(crate) use site::{RBEE, Site, as_str, free_port, rbee};
 pub(crate) use sse::{Event, SseClient};
 pub(crate) use tls::{Authority, TlsConnection};
