@@ -3,7 +3,9 @@
 
 mod clocks;
 mod cost;
+mod descriptors;
 mod detour;
+mod disk;
 mod mortal;
 mod network;
 mod queens;
