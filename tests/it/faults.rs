@@ -3,9 +3,11 @@
 
 mod clocks;
 mod cost;
+mod crowd;
 mod descriptors;
 mod detour;
 mod disk;
+mod loris;
 mod mortal;
 mod network;
 mod queens;
