@@ -7,6 +7,7 @@ pub mod docs;
 pub mod error;
 pub mod fallback;
 pub mod hive;
+pub mod idle;
 pub mod in_flight;
 pub mod metrics;
 pub mod peer;

@@ -189,7 +189,7 @@ limits! {
         Outbox, "outbox", OUTBOX_MAX: usize = 1_024;
         /// Bytes of a queen's answer to a heartbeat; a longer one counts as none.
         QueenAnswer, "queen_answer", QUEEN_ANSWER_MAX: usize = 64 << 10;
-        /// The longest that a queen's `Retry-After` is obeyed.
+        /// The longest that a queen's `Retry-After` is obeyed; a longer one is not believed, and asked again after 10 s.
         QueenRetryAfter, "queen_retry_after", QUEEN_RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
         /// Bytes of a file of /proc, of cgroupfs or of the state directory; the rest is not read.
         KernelFile, "kernel_file", KERNEL_FILE_MAX: usize = 1 << 20;

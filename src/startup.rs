@@ -11,8 +11,10 @@ use crate::{
     actors::supervise::ActorExit,
     http::{
         auth::{Guard, GuardConfig, Rules},
+        idle::{Connection, Connections, HeldBody},
         in_flight::InFlightCount,
         metrics::RequestDurations,
+        socket::on_connect,
         wire,
     },
     platform::tls::{CurrentIdentity, Identity},
@@ -24,6 +26,7 @@ use actix_web::{
     web,
 };
 use hive::Hive;
+use nix::sys::socket::{self, Backlog};
 use queen::Queen;
 use std::{
     io,
@@ -44,6 +47,10 @@ const FINISH_WITHIN_S: u64 = 10;
 
 /// Once all is answered, the last bytes get this long on their way.
 const FLUSH_WITHIN: Duration = Duration::from_millis(200);
+
+/// TLS handshakes in progress on each thread: as many as connections. Were it fewer, some hundreds of
+/// clients that never finish theirs would keep out everybody else.
+const TLS_HANDSHAKES_MAX: usize = 25_600;
 
 /// Why the daemon does not run, or not any more.
 #[derive(Debug, Error)]
@@ -193,6 +200,9 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartupError> {
     let failed = |source| StartupError::Bind { address, source };
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
+    // The standard library's 128 are fewer than the hives or dashboards that come back at once after a
+    // restart: whoever finds the queue full waits a second and more for the next try.
+    socket::listen(&listener, Backlog::MAXCONN).map_err(|errno| failed(errno.into()))?;
     Ok(listener)
 }
 
@@ -258,6 +268,8 @@ fn serve<S: Clone + Send + 'static>(
     let in_flight = InFlightCount::default();
     let (count, guard) = (in_flight.clone(), Arc::clone(&front.guard));
     let durations = RequestDurations::new().map_err(io::Error::other)?;
+    let connections = Connections::default();
+    actix::spawn(connections.clone().watch());
     let server = HttpServer::new(move || {
         let (count, guard, durations) = (count.clone(), Arc::clone(&guard), durations.clone());
         App::new()
@@ -268,6 +280,7 @@ fn serve<S: Clone + Send + 'static>(
             .wrap(actix_web_lab::middleware::CatchPanic::default())
             .wrap_fn(move |request, service| {
                 let (in_flight, durations) = (count.enter(), durations.clone());
+                let in_hand = Connection::take_in_hand(&request);
                 let begun = Instant::now();
                 let refused = match guard.admit(&request) {
                     Ok(()) => wire::refuse_upgrade(&request),
@@ -285,7 +298,7 @@ fn serve<S: Clone + Send + 'static>(
                     };
                     wire::suit_version(&mut answer);
                     durations.answered(&answer, begun.elapsed());
-                    Ok(answer)
+                    Ok(answer.map_body(|_, body| HeldBody::new(body, in_hand)))
                 }
             })
             .configure(configure)
@@ -294,7 +307,8 @@ fn serve<S: Clone + Send + 'static>(
     .disable_signals()
     .tcp_nodelay(true)
     .shutdown_timeout(FINISH_WITHIN_S)
-    .on_connect(crate::http::socket::on_connect);
+    .max_connection_rate(TLS_HANDSHAKES_MAX)
+    .on_connect(move |io, extensions| on_connect(&connections, io, extensions));
     let server = match &front.tls {
         None => server.listen(listener)?,
         Some(identity) => {

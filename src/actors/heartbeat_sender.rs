@@ -3,9 +3,11 @@
 //! Collection never waits for it: it reads what the board holds at that moment, so the newest state
 //! wins, and an answer that does not come costs one interval.
 
+mod connection;
 mod outbox;
 mod pacing;
 mod post;
+mod queens;
 mod stats;
 
 pub use stats::SenderStats;
@@ -16,9 +18,11 @@ use crate::{
     platform::{secret::Secret, tls::Authorities},
 };
 use actix::prelude::*;
+use connection::{Cause, Connection};
 use outbox::Outbox;
 use pacing::Pacing;
 use post::{Answer, post};
+use queens::Queens;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -47,14 +51,6 @@ pub struct SenderConfig {
     pub leaves_workers: bool,
 }
 
-/// How the queen was at the last attempt; a change is logged, a repetition is not.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Connection {
-    Untried,
-    Connected,
-    Broken(String),
-}
-
 /// See the module.
 pub struct HeartbeatSender {
     config: SenderConfig,
@@ -62,7 +58,7 @@ pub struct HeartbeatSender {
     client: awc::Client,
     boot_id: String,
     seq: u64,
-    queen: usize,
+    queens: Queens,
     pacing: Pacing,
     outbox: Outbox,
     status: OperationalStatus,
@@ -87,12 +83,12 @@ impl HeartbeatSender {
         let client = post::client(&config);
         Self {
             pacing: Pacing::new(config.interval, Instant::now()),
+            queens: Queens::new(config.queen_urls.len()),
             config,
             board,
             client,
             boot_id: uuid::Uuid::new_v4().to_string(),
             seq: 0,
-            queen: 0,
             outbox: Outbox::default(),
             status: OperationalStatus::Ready,
             connection: Connection::Untried,
@@ -118,7 +114,7 @@ impl HeartbeatSender {
     fn send(&mut self, ctx: &mut Context<Self>) {
         self.pacing.sent(Instant::now());
         let (body, upto) = self.compose();
-        let url = format!("{}/v1/hive-heartbeat", self.config.queen_urls[self.queen]);
+        let url = format!("{}/v1/hive-heartbeat", self.queen_url());
         let token = self.config.token.clone();
         let answer = post(self.client.clone(), url, token, body, self.config.timeout);
         ctx.spawn(answer.into_actor(self).map(move |answer, sender, ctx| {
@@ -152,61 +148,58 @@ impl HeartbeatSender {
         (serde_json::to_vec(&heartbeat).unwrap_or_default(), upto)
     }
 
+    fn queen_url(&self) -> &str {
+        &self.config.queen_urls[self.queens.current()]
+    }
+
     fn take(&mut self, answer: Answer, upto: u64) {
         self.stats.count(&answer);
+        let now = Instant::now();
         match answer {
             Answer::Stored => {
                 self.pacing.succeeded();
                 self.outbox.acknowledge(upto);
-                self.change_to(Connection::Connected);
+                self.change_to(Connection::Connected, "");
             }
-            Answer::Refused(why) => {
+            Answer::Refused(status, why) => {
                 // The queen is there, and the same again would be refused again: go on.
                 self.pacing.succeeded();
-                self.change_to(Connection::Broken(why));
+                self.change_to(Connection::Broken(Cause::Refused(status)), &why);
             }
             Answer::Superseded(why) => {
                 self.pacing.succeeded();
-                let reason = format!("another hive with this id has taken over: {why}");
-                if self.connection != Connection::Broken(reason.clone()) {
-                    let hive_id = self.config.hive_id.as_str();
-                    tracing::error!(hive_id, why, "ANOTHER HIVE HAS THIS ID: give each its own");
-                }
-                self.connection = Connection::Broken(reason);
+                self.change_to(Connection::Broken(Cause::Superseded), &why);
             }
             Answer::Overloaded(wait) => {
-                self.pacing.failed(Instant::now(), Some(wait), fastrand::f64());
-                self.change_to(Connection::Broken("the queen is overloaded".into()));
+                self.change_to(Connection::Broken(Cause::Away), "the queen is overloaded");
+                let wait = self.queens.leave_alone(now, wait);
+                self.pacing.failed(now, wait, fastrand::f64());
             }
             Answer::Missing(why) => {
-                self.pacing.failed(Instant::now(), None, fastrand::f64());
-                self.change_to(Connection::Broken(why));
-                self.queen = (self.queen + 1) % self.config.queen_urls.len();
+                self.change_to(Connection::Broken(Cause::Away), &why);
+                self.queens.pass_over(now);
+                self.pacing.failed(now, None, fastrand::f64());
             }
         }
     }
 
-    fn change_to(&mut self, now: Connection) {
-        let queen = self.config.queen_urls[self.queen].as_str();
-        let kind = std::mem::discriminant(&now);
-        let same_kind = kind == std::mem::discriminant(&self.connection);
-        match &now {
-            Connection::Connected if !same_kind => tracing::info!(queen, "connected to the queen"),
-            Connection::Broken(reason) if !same_kind || self.is_new_refusal(reason) => {
+    fn change_to(&mut self, now: Connection, reason: &str) {
+        let news = now.is_news_after(self.connection);
+        self.connection = now;
+        if !news {
+            return;
+        }
+        let (queen, hive_id) = (self.queen_url(), self.config.hive_id.as_str());
+        match now {
+            Connection::Connected => tracing::info!(queen, "connected to the queen"),
+            Connection::Broken(Cause::Superseded) => {
+                tracing::error!(hive_id, reason, "ANOTHER HIVE HAS THIS ID: give each its own");
+            }
+            Connection::Broken(_) => {
                 tracing::warn!(queen, reason, "the queen does not take heartbeats; workers go on");
             }
-            _ => {}
+            Connection::Untried => {}
         }
-        self.connection = now;
-    }
-
-    /// With several queens in turn the reasons differ each time; only the first is news.
-    fn is_new_refusal(&self, reason: &str) -> bool {
-        let before = match &self.connection {
-            Connection::Broken(before) => before.as_str(),
-            _ => "",
-        };
-        self.pacing.failures() == 0 && before != reason
     }
 }
 
@@ -242,7 +235,7 @@ impl Handler<SayGoodbye> for HeartbeatSender {
         self.status = OperationalStatus::Stopping;
         self.pacing.sent(Instant::now());
         let (body, _) = self.compose();
-        let url = format!("{}/v1/hive-heartbeat", self.config.queen_urls[self.queen]);
+        let url = format!("{}/v1/hive-heartbeat", self.queen_url());
         let (client, token) = (self.client.clone(), self.config.token.clone());
         let timeout = self.config.timeout.min(GOODBYE_WITHIN);
         Box::pin(async move {

@@ -2,7 +2,7 @@
 
 use crate::platform::log_file::LogDir;
 use actix::prelude::*;
-use std::time::Duration;
+use std::{collections::HashSet, path::PathBuf, time::Duration};
 
 /// Between two looks at all logs.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -11,21 +11,27 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct LogKeeper {
     logs: LogDir,
+    /// Those that could not be cut when it last looked: each is told once.
+    failed: HashSet<PathBuf>,
 }
 
 impl LogKeeper {
     /// Looks at the logs that are known there.
     pub fn new(logs: LogDir) -> Self {
-        Self { logs }
+        Self { logs, failed: HashSet::new() }
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
         let logs = self.logs.clone();
         let cut = tokio::task::spawn_blocking(move || logs.cap_all());
-        ctx.spawn(cut.into_actor(self).map(|failed, _, ctx: &mut Context<Self>| {
-            for (path, error) in failed.unwrap_or_default() {
-                tracing::warn!(path = %path.display(), %error, "cannot cut a log");
+        ctx.spawn(cut.into_actor(self).map(|failed, keeper, ctx: &mut Context<Self>| {
+            let failed = failed.unwrap_or_default();
+            for (path, error) in &failed {
+                if !keeper.failed.contains(path) {
+                    tracing::warn!(path = %path.display(), %error, "cannot cut a log");
+                }
             }
+            keeper.failed = failed.into_iter().map(|(path, _)| path).collect();
             ctx.run_later(LOOK_EVERY, Self::look);
         }));
     }

@@ -5,54 +5,58 @@
 //! end. It lives in the connection's data and in the answer, which the server drops with the connection.
 //! A client that closes its sending half only cannot be told from one that is gone, and is taken for it.
 
-use futures_util::FutureExt as _;
 use std::{
     cell::{Cell, OnceCell},
     future::Future,
-    io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::OwnedFd,
     pin::pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
-use tokio::{io::Interest, net::TcpStream};
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// The other end of one TCP connection. A copy watches the same; only the last to ask is woken.
 #[derive(Clone)]
 pub struct Peer(Rc<Watched>);
 
 struct Watched {
-    descriptor: Cell<Option<OwnedFd>>,
+    descriptor: Cell<Option<Arc<OwnedFd>>>,
     /// Made when first asked for: most requests have their answer before anybody waits. `None` where the
     /// kernel refuses. Never read from nor written to.
-    watch: OnceCell<Option<TcpStream>>,
+    watch: OnceCell<Option<AsyncFd<Arc<OwnedFd>>>>,
 }
 
 impl Peer {
-    /// `None` where the process has no descriptor left.
-    pub fn of(connection: &impl AsFd) -> Option<Self> {
-        let descriptor = Cell::new(Some(connection.as_fd().try_clone_to_owned().ok()?));
-        Some(Self(Rc::new(Watched { descriptor, watch: OnceCell::new() })))
+    /// `descriptor` is a duplicate of the connection's own.
+    pub fn of(descriptor: Arc<OwnedFd>) -> Self {
+        let descriptor = Cell::new(Some(descriptor));
+        Self(Rc::new(Watched { descriptor, watch: OnceCell::new() }))
+    }
+
+    /// Gives up the descriptor, unless it is watched already: nobody will ask.
+    pub fn let_go(&self) {
+        self.0.descriptor.take();
     }
 
     /// Ready once the client has hung up. To be called on the thread that serves the connection.
     pub fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         let watch = self.0.watch.get_or_init(|| {
             let descriptor = self.0.descriptor.take()?;
-            TcpStream::from_std(descriptor.into()).ok()
+            #[expect(
+                deprecated,
+                reason = "unsound for types whose descriptor changes: not this one"
+            )]
+            AsyncFd::with_interest(descriptor, Interest::READABLE).ok()
         });
         let Some(watch) = watch else { return Poll::Pending };
         loop {
-            if ready!(watch.poll_read_ready(cx)).is_err() {
-                return Poll::Pending;
-            }
-            let state = watch.ready(Interest::READABLE).now_or_never();
-            if state.is_some_and(|state| state.is_ok_and(|state| state.is_read_closed())) {
+            let Ok(mut state) = ready!(watch.poll_read_ready(cx)) else { return Poll::Pending };
+            if state.ready().is_read_closed() {
                 return Poll::Ready(());
             }
             // Something to read, such as a next request: not what is waited for. This forgets it.
-            let blocked = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-            let _ = watch.try_io(Interest::READABLE, blocked);
+            state.clear_ready();
         }
     }
 }
@@ -72,7 +76,7 @@ pub async fn unless_gone<T>(peer: Option<&Peer>, work: impl Future<Output = T>) 
 #[allow(clippy::unwrap_used, reason = "a test says what it expects")]
 mod tests {
     use super::*;
-    use std::{future::pending, time::Duration};
+    use std::{future::pending, os::fd::AsFd as _, time::Duration};
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::{TcpListener, TcpStream},
@@ -84,19 +88,23 @@ mod tests {
         (client, listener.accept().await.unwrap().0)
     }
 
+    fn peer_of(connection: &TcpStream) -> Peer {
+        Peer::of(Arc::new(connection.as_fd().try_clone_to_owned().unwrap()))
+    }
+
     #[tokio::test]
     async fn work_goes_on_while_the_client_is_there_and_sends_more() {
         let (mut client, server) = pair().await;
-        let peer = Peer::of(&server);
+        let peer = peer_of(&server);
         client.write_all(b"another request").await.unwrap();
         let work = tokio::time::sleep(Duration::from_millis(50));
-        assert_eq!(unless_gone(peer.as_ref(), work).await, Some(()));
+        assert_eq!(unless_gone(Some(&peer), work).await, Some(()));
     }
 
     #[tokio::test]
     async fn work_ends_when_the_client_hangs_up_even_with_unread_bytes() {
         let (mut client, server) = pair().await;
-        let peer = Peer::of(&server).unwrap();
+        let peer = peer_of(&server);
         client.write_all(b"unread").await.unwrap();
         let watched = unless_gone(Some(&peer), pending::<()>());
         let (gone, ()) =
@@ -110,7 +118,8 @@ mod tests {
     #[tokio::test]
     async fn the_duplicate_does_not_outlive_its_last_copy() {
         let (mut client, server) = pair().await;
-        let (peer, copy) = (Peer::of(&server), Peer::of(&server));
+        let peer = peer_of(&server);
+        let copy = peer.clone();
         drop((server, peer, copy));
         let end = tokio::time::timeout(Duration::from_secs(5), client.read(&mut [0])).await;
         assert_eq!(end.unwrap().unwrap(), 0);

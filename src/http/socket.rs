@@ -5,11 +5,14 @@
 //! close a socket that cannot be written to. These limits hold for every connection of a server, since
 //! they are set before the first request is read.
 
-use super::peer::Peer;
+use super::{
+    idle::{Connection, Connections},
+    peer::Peer,
+};
 use actix_tls::accept::rustls_0_23::TlsStream;
-use actix_web::{dev::Extensions, rt::net::TcpStream};
+use actix_web::{HttpRequest, dev::Extensions, http::Version, rt::net::TcpStream};
 use nix::sys::socket::{setsockopt, sockopt};
-use std::{any::Any, time::Duration};
+use std::{any::Any, os::fd::AsFd as _, sync::Arc, time::Duration};
 
 /// Bytes that the kernel may hold for a client that does not read; it doubles this for its own needs.
 pub const SEND_BUFFER: usize = 64 * 1024;
@@ -17,12 +20,27 @@ pub const SEND_BUFFER: usize = 64 * 1024;
 pub const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// For `HttpServer::on_connect`, before `bind` or `listen`.
-pub fn on_connect(io: &dyn Any, extensions: &mut Extensions) {
+pub fn on_connect(connections: &Connections, io: &dyn Any, extensions: &mut Extensions) {
     let under_tls = || Some(io.downcast_ref::<TlsStream<TcpStream>>()?.get_ref().0);
     if let Some(stream) = io.downcast_ref::<TcpStream>().or_else(under_tls) {
         limit(stream);
-        if let Some(peer) = Peer::of(stream) {
-            extensions.insert(peer);
+        // None is left where the process has no descriptor any more; then nobody watches.
+        if let Ok(descriptor) = stream.as_fd().try_clone_to_owned().map(Arc::new) {
+            extensions.insert(connections.enter(Arc::clone(&descriptor)));
+            extensions.insert(Peer::of(descriptor));
+        }
+    }
+}
+
+/// For a request whose answer lasts as long as its connection: that costs one descriptor instead of two.
+/// A connection of HTTP/2 may have other requests beside it.
+pub fn let_go_of_duplicate(request: &HttpRequest) {
+    if request.version() < Version::HTTP_2 {
+        if let Some(peer) = request.conn_data::<Peer>() {
+            peer.let_go();
+        }
+        if let Some(connection) = request.conn_data::<Arc<Connection>>() {
+            connection.let_go();
         }
     }
 }
@@ -57,7 +75,7 @@ mod tests {
     async fn an_accepted_connection_has_its_limits() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        on_connect(&stream, &mut Extensions::new());
+        on_connect(&Connections::default(), &stream, &mut Extensions::new());
         assert!(getsockopt(&stream, sockopt::SndBuf).unwrap() <= 2 * SEND_BUFFER);
         #[cfg(target_os = "linux")]
         assert_eq!(getsockopt(&stream, sockopt::TcpUserTimeout).unwrap(), 30_000);

@@ -78,10 +78,9 @@ impl StateDir {
         if let Some(dir) = path.parent() {
             DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         }
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-        file.write_all(text)?;
-        fs::rename(&draft, &path)
+        let written = write_draft(&draft, text).and_then(|()| fs::rename(&draft, &path));
+        // On a full disk half of it would be in the way.
+        written.inspect_err(|_| drop(fs::remove_file(&draft)))
     }
 
     /// Removes a worker's record. That there is none is no error.
@@ -110,6 +109,12 @@ impl StateDir {
         found.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
         found
     }
+}
+
+fn write_draft(draft: &Path, text: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(draft)?.write_all(text)
 }
 
 fn names(dir: &Path) -> Vec<String> {

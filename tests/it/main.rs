@@ -22,6 +22,7 @@ mod cli_https;
 mod cli_top;
 mod echo_worker;
 mod engine_load;
+mod faults;
 mod figures;
 mod fleet;
 mod gateway;

@@ -86,7 +86,7 @@ async fn a_queen_that_answers_500_is_told_again_at_the_next_interval() {
         if count >= FAILURES + 3 { Ok(()) } else { Err(count) }
     })
     .await;
-    let arrivals = arrivals.borrow();
+    let arrivals = arrivals.borrow().clone();
     let mut gaps: Vec<_> = arrivals.windows(2).map(|pair| pair[1] - pair[0]).collect();
     println!("{gaps:?}");
     assert!(gaps.iter().all(|gap| *gap < secs(3)), "{gaps:?}");
@@ -102,7 +102,7 @@ async fn a_queen_that_answers_500_is_told_again_at_the_next_interval() {
     assert!(seqs.windows(2).all(|pair| pair[0] < pair[1]), "{seqs:?}");
     // What was not acknowledged is told until it is.
     let started = |request: &Request| request.text().contains("worker_started");
-    let requests = queen.requests();
+    let requests = queen.requests().clone();
     let until_stored = requests[..=FAILURES].iter().skip_while(|request| !started(request));
     let until_stored: Vec<_> = until_stored.map(started).collect();
     assert!(until_stored.len() >= FAILURES && until_stored.iter().all(|told| *told));

@@ -97,7 +97,8 @@ impl Pacing {
     }
 
     /// Failures in a row.
-    pub fn failures(&self) -> u32 {
+    #[cfg(test)]
+    fn failures(&self) -> u32 {
         self.failures
     }
 }

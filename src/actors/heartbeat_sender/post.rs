@@ -1,8 +1,11 @@
 //! One heartbeat on the wire, and what its answer means.
 
 use super::SenderConfig;
-use crate::limits::{Limit, QUEEN_ANSWER_MAX, QUEEN_RETRY_AFTER_MAX};
-use crate::{contract::ErrorBody, platform::secret::Secret};
+use crate::{
+    contract::{Ack, ErrorBody},
+    limits::{Limit, QUEEN_ANSWER_MAX, QUEEN_RETRY_AFTER_MAX},
+    platform::secret::Secret,
+};
 use awc::{
     Client, Connector,
     error::PayloadError,
@@ -13,13 +16,16 @@ use awc::{
 };
 use std::time::Duration;
 
+/// How long a queen is left alone that asks for more than [`QUEEN_RETRY_AFTER_MAX`].
+const UNBELIEVABLE_WAIT: Duration = Duration::from_secs(10);
+
 /// What became of a heartbeat.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
     /// 200
     Stored,
-    /// The queen is there, and does not want it.
-    Refused(String),
+    /// The queen is there, and does not want it: the status, and why.
+    Refused(StatusCode, String),
     /// Another hive with this id has taken over.
     Superseded(String),
     /// 503 with how long to wait.
@@ -82,19 +88,32 @@ pub async fn post(
 fn judge(status: StatusCode, retry_after: Option<Duration>, text: &[u8]) -> Answer {
     let shown = || message_of(text);
     match (status, retry_after) {
-        (StatusCode::OK, _) => Answer::Stored,
+        (StatusCode::OK, _) if is_ack(text) => Answer::Stored,
+        (StatusCode::OK, _) => Answer::Missing("what answers there is no queen".to_owned()),
         (StatusCode::SERVICE_UNAVAILABLE, Some(wait)) => {
             if wait > QUEEN_RETRY_AFTER_MAX {
                 Limit::QueenRetryAfter.reached();
+                return Answer::Overloaded(UNBELIEVABLE_WAIT);
             }
-            Answer::Overloaded(wait.min(QUEEN_RETRY_AFTER_MAX))
+            Answer::Overloaded(wait)
         }
         (StatusCode::CONFLICT, _) => Answer::Superseded(shown()),
-        (status, _) if status.is_client_error() => {
-            Answer::Refused(format!("{status}: {}", shown()))
+        (status, _) if status.is_client_error() && !is_of_no_queen(status) => {
+            Answer::Refused(status, format!("{status}: {}", shown()))
         }
         (status, _) => Answer::Missing(format!("the queen answered {status}")),
     }
+}
+
+/// Whether a queen said that it has the heartbeat, and said so to the end: a portal that has a page for
+/// everything, and an answer that breaks off, acknowledge nothing.
+fn is_ack(text: &[u8]) -> bool {
+    serde_json::from_slice::<Ack>(text).is_ok_and(|ack| &*ack.status == "ok")
+}
+
+/// Who does not know the path is something else.
+fn is_of_no_queen(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED)
 }
 
 /// The message of an error's body, else its beginning.
@@ -112,33 +131,34 @@ mod tests {
 
     #[test]
     fn each_answer_has_its_meaning() {
+        let status = |code| StatusCode::from_u16(code).unwrap_or(StatusCode::IM_A_TEAPOT);
         let judged = |code: u16, wait: Option<u64>| {
-            let status = StatusCode::from_u16(code).unwrap_or(StatusCode::IM_A_TEAPOT);
-            judge(status, wait.map(Duration::from_secs), b"why")
+            judge(status(code), wait.map(Duration::from_secs), b"why")
         };
-        assert_eq!(judged(200, None), Answer::Stored);
         assert_eq!(judged(503, Some(2)), Answer::Overloaded(Duration::from_secs(2)));
-        assert_eq!(judged(503, Some(9_999)), Answer::Overloaded(QUEEN_RETRY_AFTER_MAX));
+        assert_eq!(judged(503, Some(9_999)), Answer::Overloaded(UNBELIEVABLE_WAIT));
         assert_eq!(judged(409, None), Answer::Superseded("why".into()));
         for code in [400, 401, 413] {
-            assert!(matches!(judged(code, None), Answer::Refused(_)), "{code}");
+            assert!(matches!(judged(code, None), Answer::Refused(of, _) if of == code), "{code}");
         }
-        for code in [204, 301, 500, 502, 503] {
+        for code in [200, 204, 301, 404, 405, 500, 502, 503] {
             assert!(matches!(judged(code, None), Answer::Missing(_)), "{code}");
         }
     }
 
     #[test]
-    fn a_wait_is_obeyed_up_to_its_most() {
+    fn a_wait_is_obeyed_up_to_its_most_and_not_believed_beyond() {
         let judged =
             |wait| judge(StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(wait)), b"");
         assert_eq!(judged(60), Answer::Overloaded(QUEEN_RETRY_AFTER_MAX));
         let counting = Counting::of(Limit::QueenRetryAfter);
-        assert_eq!(judged(61), Answer::Overloaded(QUEEN_RETRY_AFTER_MAX));
+        assert_eq!(judged(61), Answer::Overloaded(UNBELIEVABLE_WAIT));
         counting.counted();
     }
 
-    /// Answers the first request with so many bytes.
+    const ACK: &str = r#"{"status":"ok","message":"stored"}"#;
+
+    /// Answers the first request with an acknowledgement of so many bytes.
     async fn queen_that_says(bytes: usize) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -148,7 +168,7 @@ mod tests {
             let _ = stream.read(&mut [0; 4096]).await;
             let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n");
             let _ = stream.write_all(head.as_bytes()).await;
-            let _ = stream.write_all(&vec![b' '; bytes]).await;
+            let _ = stream.write_all(format!("{ACK:<bytes$}").as_bytes()).await;
             let _ = stream.read(&mut [0; 1]).await;
         });
         url
@@ -165,5 +185,14 @@ mod tests {
         let counting = Counting::of(Limit::QueenAnswer);
         assert!(matches!(told(QUEEN_ANSWER_MAX + 1).await, Answer::Missing(_)));
         counting.counted();
+    }
+
+    #[test]
+    fn only_a_whole_ok_of_a_queen_acknowledges() {
+        let judged = |text: &str| judge(StatusCode::OK, None, text.as_bytes());
+        assert_eq!(judged(ACK), Answer::Stored);
+        for text in ["", "<html>", "[]", r#"{"status":"no","message":""}"#, &ACK[..ACK.len() - 1]] {
+            assert!(matches!(judged(text), Answer::Missing(_)), "{text}");
+        }
     }
 }

@@ -27,7 +27,7 @@ impl SenderStats {
     pub(super) fn count(&self, answer: &Answer) {
         let at = match answer {
             Answer::Stored => 0,
-            Answer::Refused(_) => 1,
+            Answer::Refused(..) => 1,
             Answer::Superseded(_) => 2,
             Answer::Overloaded(_) => 3,
             Answer::Missing(_) => 4,

@@ -116,7 +116,9 @@ impl SpawnerActor {
         ctx: &mut Context<Self>,
     ) -> WorkerName {
         let name = WorkerName::new(&spec.group, &spec.instance);
-        self.workers.insert(name.clone(), Worker::new(Arc::new(spec), origin));
+        let mut worker = Worker::new(Arc::new(spec), origin);
+        worker.unproven = origin == Origin::Api;
+        self.workers.insert(name.clone(), worker);
         self.launch(&name, ctx);
         name
     }
@@ -154,7 +156,6 @@ impl Handler<SpawnWorker> for SpawnerActor {
         let name = self.admit(spec, Origin::Api, ctx);
         let (reply, answer) = oneshot::channel();
         if let Some(worker) = self.workers.get_mut(&name) {
-            worker.unproven = true;
             worker.waiting.push((Awaited::RunAfter(0), reply));
         }
         Box::pin(async {

@@ -86,11 +86,13 @@ impl LaunchError {
         }
     }
 
-    /// Whether a limit of the machine was reached, of cgroups or of processes: later it may work.
+    /// Whether a limit of the machine was reached, of cgroups, of processes, of open files or of the disk:
+    /// later it may work.
     pub fn is_exhausted(&self) -> bool {
         match self {
-            Self::Spawn(error) => error.source.kind() == io::ErrorKind::WouldBlock,
+            Self::Spawn(error) => is_lack(&error.source),
             Self::Cgroup(error) => error.is_exhausted(),
+            Self::Log(error) | Self::State(error) => is_lack(error),
             _ => false,
         }
     }
@@ -99,6 +101,13 @@ impl LaunchError {
     pub fn chain(&self) -> String {
         chain(self)
     }
+}
+
+fn is_lack(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull, WouldBlock};
+    use nix::libc::{EMFILE, ENFILE};
+    matches!(error.kind(), StorageFull | QuotaExceeded | WouldBlock)
+        || matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
 }
 
 /// An error and what caused it, in one line.
@@ -137,6 +146,8 @@ pub struct LaunchOrder {
     pub archive: Archive,
     /// What is written.
     pub record: super::record::WorkerRecord,
+    /// Whether it is started all the same where that cannot be written.
+    pub unrecorded_too: bool,
 }
 
 /// A run that came about.
@@ -192,7 +203,11 @@ fn make(
 ) -> Result<Spawned, LaunchError> {
     let log = order.log.begin_run().map_err(LaunchError::Log)?;
     order.record.run = Some(run);
-    order.archive.write_now(&order.name, &order.record).map_err(LaunchError::State)?;
+    match order.archive.write_now(&order.name, &order.record) {
+        // It will be written once there is room.
+        Err(_) if order.unrecorded_too => order.archive.write(&order.name, &order.record),
+        written => written.map_err(LaunchError::State)?,
+    }
     Ok(spawn(&plan(order, cgroup, gpus), &log)?)
 }
 

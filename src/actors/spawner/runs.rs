@@ -53,6 +53,8 @@ impl SpawnerActor {
             open_files: self.config.open_files,
             archive: self.config.archive.clone(),
             record,
+            // A worker that is wanted anyway is not to stay dead for a full disk.
+            unrecorded_too: !worker.unproven,
         };
         let (name, run_id) = (name.clone(), order.run_id.clone());
         if let Some(worker) = self.workers.get(&name) {

@@ -3,7 +3,7 @@
 use super::{QueenState, params};
 use crate::{
     actors::sse_broadcaster::{EventId, StreamRefused, Subscribe, Subscription},
-    http::{auth::session_end, dashboard, error::HttpError},
+    http::{auth::session_end, dashboard, error::HttpError, socket},
 };
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -56,6 +56,7 @@ pub(super) async fn get(
     let header = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
     let last_event_id = header.or(last.as_deref()).and_then(EventId::parse);
     let subscription = subscribe(&state, Subscribe { hive, last_event_id }).await?;
+    socket::let_go_of_duplicate(&request);
     Ok(HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/event-stream"))
         .insert_header((CACHE_CONTROL, "no-store"))

@@ -29,15 +29,19 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts the binary with these arguments, and waits for nothing.
+    /// Starts the binary with these arguments, and waits for nothing. `launcher` is a command that runs
+    /// it in its own place; empty: none.
     pub(super) fn spawn(
         name: &str,
+        launcher: &[String],
         arguments: &[&str],
         variables: &[(&str, String)],
         started: Started,
     ) -> Self {
-        let mut command = Command::new(site::RBEE);
+        let words: Vec<&str> = launcher.iter().map(String::as_str).chain([site::RBEE]).collect();
+        let mut command = Command::new(words[0]);
         site::without_settings(&mut command)
+            .args(&words[1..])
             .args(arguments)
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())

@@ -143,7 +143,12 @@ pub(crate) struct RawWorker {
 impl RawWorker {
     /// Listens, and asks `answer` what to do with each request.
     pub(crate) async fn start(answer: impl Fn(&Request) -> Reply + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        Self::at("127.0.0.1:0", answer).await
+    }
+
+    /// Likewise, at this address.
+    pub(crate) async fn at(address: &str, answer: impl Fn(&Request) -> Reply + 'static) -> Self {
+        let listener = TcpListener::bind(address).await.expect("the port is free");
         let url = format!("http://{}", listener.local_addr().expect("it has an address"));
         let (seen, answer) = (Rc::<Seen>::default(), Rc::new(answer));
         let noted = Rc::clone(&seen);

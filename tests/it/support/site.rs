@@ -33,6 +33,7 @@ pub(crate) struct Site {
     unique: String,
     markers: Cell<u32>,
     variables: RefCell<Vec<(&'static str, String)>>,
+    launcher: RefCell<Vec<String>>,
     started: Started,
 }
 
@@ -49,6 +50,7 @@ impl Site {
             unique,
             markers: Cell::new(0),
             variables: RefCell::default(),
+            launcher: RefCell::default(),
             started: Rc::default(),
         }
     }
@@ -71,6 +73,11 @@ impl Site {
     /// Daemons that are started from now on have this variable.
     pub(crate) fn set_variable(&self, name: &'static str, value: &str) {
         self.variables.borrow_mut().push((name, value.to_owned()));
+    }
+
+    /// Daemons that are started from now on are run by this command in its own place.
+    pub(crate) fn set_launcher(&self, words: &[&str]) {
+        *self.launcher.borrow_mut() = words.iter().map(|word| (*word).to_owned()).collect();
     }
 
     /// The directory of cgroups that its hives use.
@@ -126,7 +133,8 @@ impl Site {
 
     /// Starts the binary with these arguments.
     pub(crate) fn spawn(&self, name: &str, arguments: &[&str]) -> Daemon {
-        Daemon::spawn(name, arguments, &self.variables.borrow(), Rc::clone(&self.started))
+        let (launcher, variables) = (self.launcher.borrow(), self.variables.borrow());
+        Daemon::spawn(name, &launcher, arguments, &variables, Rc::clone(&self.started))
     }
 
     /// A hive alone.

@@ -5,6 +5,7 @@ use crate::limits::{Limit, tests::Counting};
 use crate::{
     actors::registry::Intake,
     http::{
+        idle::Connections,
         queen::gateway::{pool::Pool, target::Target},
         socket,
     },
@@ -69,7 +70,9 @@ async fn site(said: &'static str, stays: bool, idle: Duration) -> Site {
             }
         }))
     });
-    let server = server.workers(1).disable_signals().on_connect(socket::on_connect);
+    let connections = Connections::default();
+    let server = server.workers(1).disable_signals();
+    let server = server.on_connect(move |io, data| socket::on_connect(&connections, io, data));
     actix::spawn(server.listen(listener).unwrap().run());
     Site { gateway, slots, worker_left }
 }

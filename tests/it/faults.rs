@@ -1,0 +1,14 @@
+//! What must still work while something else does not, for how long, and what is lost: nothing that
+//! was acknowledged. A file a fault; `cargo nextest run -E 'test(faults)'` runs them all.
+
+mod clocks;
+mod cost;
+mod crowd;
+mod descriptors;
+mod detour;
+mod disk;
+mod loris;
+mod mortal;
+mod network;
+mod queens;
+mod twins;
