@@ -7,6 +7,7 @@
 use super::QueenState;
 use crate::{
     http::{
+        auth::{Class, session_end},
         error::HttpError,
         fallback::{allow, get, post},
         query, small_body,
@@ -20,6 +21,7 @@ use actix_web::{
     web,
 };
 use awc::{Client, Connector};
+use futures_util::StreamExt as _;
 use serde::Deserialize;
 use std::{cell::OnceCell, collections::HashMap, net::IpAddr, time::Duration};
 use tokio::time::Instant;
@@ -124,7 +126,12 @@ async fn forward(
             response.insert_header((name, value.clone()));
         }
     }
-    Ok(response.streaming(answer))
+    // A log that is followed ends with the session that gave a right to it; what is done is answered.
+    let end = session_end(&request, Class::Admin).filter(|_| request.method() == Method::GET);
+    Ok(match end {
+        Some(end) => response.streaming(answer.take_until(Box::pin(end.reached()))),
+        None => response.streaming(answer),
+    })
 }
 
 fn call_path(call: &str) -> Option<&str> {
