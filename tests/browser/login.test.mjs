@@ -166,6 +166,21 @@ test("a cookie that the browser has let expire is noticed without a touch", asyn
   await close(page);
 });
 
+test("a session that ends at the queen ends the stream and the log that it gave a right to", async () => {
+  const page = await loggedIn(at(closed));
+  await button(page, "Logs").click();
+  await page.locator("#logs-text", { hasText: "tick" }).waitFor();
+  const answer = await page.context().request.post(`${closed.url}/logout`);
+  assert.equal(answer.status(), 204);
+  await page.locator("#logs-status", { hasText: "Ended" }).waitFor();
+  await form(page).filter({ hasText: "Your session has ended" }).waitFor();
+  await logIn(page);
+  assert.equal(await page.locator("#logs").isVisible(), true);
+  await page.keyboard.press("Escape");
+  await goesOn(page);
+  await close(page);
+});
+
 test("another token ends the sessions of the one before", async () => {
   const page = await loggedIn(at(closed));
   await writeToken(closed.folder, "admin", "admin-another-one");

@@ -12,7 +12,7 @@ const WORKERS = 100;
 /** How long is watched at once, s. */
 const WATCHED_S = 10;
 /** A window in which the machine was busy with something else is watched again. */
-const WINDOWS_MOST = 4;
+const WINDOWS_MOST = 8;
 /** A task that is longer than this is felt, ms. */
 const TASK_MOST_MS = 50;
 /** Of all frames, how many may come more than one frame late. */

@@ -28,7 +28,7 @@ async fn a_tree_of_three_processes_on_two_gpus_is_summed() {
          sample 0 {a} 20 50\nsample 0 {a} 90 150\nsample 0 {b} 5 60\nsample 0 {stranger} 35 50\n\
          sample 1 {b} 40 50\nsample 1 {other} 99 60000\n"
     ));
-    let summed = |worker: &Value| worker["vram_mb"] == 3800;
+    let summed = |worker: &Value| worker["vram_mb"] == 3800 && worker["idle"].is_boolean();
     let worker = hive.hive().worker_when("g/tree", secs(5), summed).await;
     assert_eq!(worker["gpu_util_pct"], 65.0, "the newest sample of each counts: {worker}");
     assert_eq!(worker["total_vram_mb"], 120_000);

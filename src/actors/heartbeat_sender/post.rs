@@ -168,7 +168,7 @@ mod tests {
             let _ = stream.read(&mut [0; 4096]).await;
             let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n");
             let _ = stream.write_all(head.as_bytes()).await;
-            let _ = stream.write_all(format!("{ACK:<bytes$}").as_bytes()).await;
+            let _ = stream.write_all((ACK.to_owned() + &" ".repeat(bytes - ACK.len())).as_bytes()).await;
             let _ = stream.read(&mut [0; 1]).await;
         });
         url

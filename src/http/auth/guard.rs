@@ -209,11 +209,14 @@ impl Guard {
     }
 }
 
-/// When an answer that goes on has to end, because it was the session that gave a right to it.
-pub fn session_end(request: &HttpRequest) -> Option<SessionEnd> {
+/// When an answer that goes on has to end, because it was the session that gave a right to it, and not a
+/// token or that what is of this class is open.
+pub fn session_end(request: &HttpRequest, class: Class) -> Option<SessionEnd> {
     let guard = request.app_data::<web::Data<Guard>>()?;
     let shown = guard.shown(request.head());
-    let by_session = !matches!(shown.credential, Credential::Token(_)) && guard.needs_token().1;
+    let (any, reading) = guard.needs_token();
+    let needed = if class == Class::Read { reading } else { any };
+    let by_session = needed && !matches!(shown.credential, Credential::Token(_));
     // One that has ended since the request was let in ends at once.
     by_session.then(|| guard.sessions.lock().end_of(shown.session.unwrap_or(""), Instant::now()))
 }

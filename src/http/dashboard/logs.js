@@ -69,7 +69,7 @@ export async function openLogs(worker) {
     const write = writer();
     const pieces = body.pipeThrough(new TextDecoderStream()).getReader();
     for (let piece = await pieces.read(); !piece.done; piece = await pieces.read()) write(piece.value);
-    say(status, "Ended: the worker or its hive is gone.");
+    say(status, "Ended: the worker, its hive or your session is gone.");
   } catch (error) {
     if (!mine.signal.aborted) say(status, `The log cannot be read: ${error.message}`);
   }

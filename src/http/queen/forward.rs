@@ -8,6 +8,7 @@ use super::QueenState;
 use crate::limits::{DRAIN_MAX_MS, Limit};
 use crate::{
     http::{
+        auth::{Class, session_end},
         error::HttpError,
         fallback::{allow, get, post},
         query, small_body,
@@ -21,6 +22,7 @@ use actix_web::{
     web,
 };
 use awc::{Client, Connector};
+use futures_util::StreamExt as _;
 use serde::Deserialize;
 use std::{cell::OnceCell, collections::HashMap, net::IpAddr, time::Duration};
 use tokio::time::Instant;
@@ -122,7 +124,12 @@ async fn forward(
             response.insert_header((name, value.clone()));
         }
     }
-    Ok(response.streaming(answer))
+    // A log that is followed ends with the session that gave a right to it; what is done is answered.
+    let end = session_end(&request, Class::Admin).filter(|_| request.method() == Method::GET);
+    Ok(match end {
+        Some(end) => response.streaming(answer.take_until(Box::pin(end.reached()))),
+        None => response.streaming(answer),
+    })
 }
 
 fn call_path(call: &str) -> Option<&str> {

@@ -3,7 +3,12 @@
 use super::{QueenState, params};
 use crate::{
     actors::sse_broadcaster::{EventId, StreamRefused, Subscribe, Subscription},
-    http::{auth::session_end, dashboard, error::HttpError, socket},
+    http::{
+        auth::{Class, session_end},
+        dashboard,
+        error::HttpError,
+        socket,
+    },
 };
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -63,7 +68,7 @@ pub(super) async fn get(
         .insert_header(("x-accel-buffering", "no"))
         .body(StreamBody {
             subscription,
-            end: session_end(&request).map(|end| Box::pin(end.reached()) as End),
+            end: session_end(&request, Class::Read).map(|end| Box::pin(end.reached()) as End),
         }))
 }
 
