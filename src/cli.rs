@@ -31,11 +31,11 @@ const BAD_CONFIGURATION: u8 = 78;
 
 /// Spawns, watches and routes to your LLM and image workers, without their cooperation.
 #[derive(Debug, Parser)]
-#[command(long_about = "\
+#[command(about = "\
 Spawns, watches and routes to your LLM and image workers, without their cooperation.
 
-A worker is any program that serves: llama.cpp, vLLM, ComfyUI. A hive runs on each machine: it starts
-the workers there, watches them, and restarts what dies. A queen gathers what the hives tell, gives
+A worker is any program that serves: llama.cpp, vLLM, ComfyUI. A hive runs on each machine: it starts \
+the workers there, watches them, and restarts what dies. A queen gathers what the hives tell, gives \
 each request to a worker (for clients of OpenAI's API), and shows all of it at http://127.0.0.1:7833/.")]
 #[command(version, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
 #[command(override_usage = "rbee --config <FILE> [--check] [--insecure]\n       rbee <COMMAND>")]
