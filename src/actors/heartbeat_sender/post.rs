@@ -2,7 +2,7 @@
 
 use super::SenderConfig;
 use crate::{
-    contract::{Ack, ErrorBody},
+    contract::ErrorBody,
     limits::{Limit, QUEEN_ANSWER_MAX, QUEEN_RETRY_AFTER_MAX},
     platform::secret::Secret,
 };
@@ -14,6 +14,7 @@ use awc::{
         header::{self, HeaderValue},
     },
 };
+use serde_json::Value;
 use std::time::Duration;
 
 /// How long a queen is left alone that asks for more than [`QUEEN_RETRY_AFTER_MAX`].
@@ -106,9 +107,9 @@ fn judge(status: StatusCode, retry_after: Option<Duration>, text: &[u8]) -> Answ
 }
 
 /// Whether a queen said that it has the heartbeat, and said so to the end: a portal that has a page for
-/// everything, and an answer that breaks off, acknowledge nothing.
+/// everything, and an answer that breaks off, acknowledge nothing. The message is for people.
 fn is_ack(text: &[u8]) -> bool {
-    serde_json::from_slice::<Ack>(text).is_ok_and(|ack| &*ack.status == "ok")
+    serde_json::from_slice::<Value>(text).is_ok_and(|ack| ack["status"] == "ok")
 }
 
 /// Who does not know the path is something else.
@@ -168,7 +169,9 @@ mod tests {
             let _ = stream.read(&mut [0; 4096]).await;
             let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n");
             let _ = stream.write_all(head.as_bytes()).await;
-            let _ = stream.write_all((ACK.to_owned() + &" ".repeat(bytes - ACK.len())).as_bytes()).await;
+            let _ = stream
+                .write_all((ACK.to_owned() + &" ".repeat(bytes - ACK.len())).as_bytes())
+                .await;
             let _ = stream.read(&mut [0; 1]).await;
         });
         url
