@@ -166,4 +166,12 @@ mod tests {
         assert!(matches!(told(QUEEN_ANSWER_MAX + 1).await, Answer::Missing(_)));
         counting.counted();
     }
+
+    #[test]
+    fn fuzz_queen_answer() {
+        crate::fuzz::fuzz("queen-answer", |bytes| {
+            let _ = judge(StatusCode::BAD_REQUEST, None, bytes);
+            assert!(message_of(bytes).len() <= bytes.len().max(512 * 3));
+        });
+    }
 }
