@@ -167,3 +167,20 @@ fn completions(shell: Shell, output: Output) -> Result<(), Failure> {
     clap_complete::generate(shell, &mut Cli::command(), "rbee", &mut script);
     output.bytes(&script).map(|_| ())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says what it expects")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fuzz_command_line() {
+        crate::fuzz::fuzz_text("command-line", |text| {
+            let words = text.split('\n').filter(|word| !word.is_empty());
+            let Err(error) = Cli::try_parse_from(std::iter::once("rbee").chain(words)) else {
+                return;
+            };
+            assert!(!error.to_string().is_empty());
+        });
+    }
+}

@@ -20,6 +20,8 @@ pub mod client;
 pub mod contract;
 pub mod doctor;
 pub mod echo_worker;
+#[cfg(test)]
+mod fuzz;
 pub mod http;
 pub mod limits;
 pub mod platform;

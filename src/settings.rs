@@ -15,7 +15,7 @@ pub mod worker;
 pub use hive::{
     AdminSettings, CgroupMode, CgroupSettings, GpuSettings, GpuSourceChoice, HiveSettings, OnExit,
 };
-pub use host_name::HostName;
+pub use host_name::{HostName, has_port_if_any};
 pub use load::{Settings, SettingsError, load};
 pub use names::{hive_id, is_name, worker_name};
 pub use queen::{HiveAddress, QueenSettings};

@@ -11,6 +11,7 @@ use crate::{
     actors::supervise::ActorExit,
     http::{
         auth::{Guard, GuardConfig, Rules},
+        error::HttpError,
         idle::{Connection, Connections, HeldBody},
         in_flight::InFlightCount,
         metrics::RequestDurations,
@@ -293,7 +294,8 @@ fn serve<S: Clone + Send + 'static>(
                 async move {
                     let _in_flight = in_flight;
                     let mut answer = match answer {
-                        Ok(answer) => answer.await?.map_into_left_body(),
+                        // Only a panic gets here as an error; the log has it already.
+                        Ok(answer) => answer.await.map_err(faulty)?.map_into_left_body(),
                         Err(refused) => refused.map_into_right_body(),
                     };
                     wire::suit_version(&mut answer);
@@ -322,6 +324,11 @@ fn serve<S: Clone + Send + 'static>(
     Ok(Server { handle, in_flight, front })
 }
 
+/// A request that met a panic.
+fn faulty(_: actix_web::Error) -> actix_web::Error {
+    HttpError::internal("the server failed at this request; its log says how").into()
+}
+
 /// Threads that serve HTTP: as many as there are processors, within reason.
 fn http_threads(most: usize) -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).clamp(1, most)
@@ -329,9 +336,13 @@ fn http_threads(most: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::panic, reason = "a panic is what is tested")]
+    #![allow(clippy::panic, clippy::unwrap_used, reason = "a panic is what is tested")]
     use super::*;
     use crate::actors::supervise::start_guarded;
+    use crate::http::{
+        auth::{Access, Class, origin::OwnNames},
+        fallback,
+    };
     use actix::{Actor, Arbiter, Context};
 
     struct Fragile;
@@ -352,5 +363,31 @@ mod tests {
         assert_eq!(told, Some(("registry", "beyond repair".to_owned())));
         let error = told.map(|(name, panic)| StartupError::Broken(name, panic).to_string());
         assert_eq!(error.as_deref(), Some("the registry ended: beyond repair"));
+    }
+
+    async fn panics() -> &'static str {
+        panic!("beyond repair")
+    }
+
+    #[actix::test]
+    async fn a_handler_that_panics_is_answered_as_all_errors_are_and_costs_no_other_request() {
+        const ACCESS: &[Access] = &[Access::new("/panics", Class::Open)];
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let bind = listener.local_addr().unwrap();
+        let own = OwnNames { bind, hostname: None, allowed: Vec::new(), tls: false };
+        let guard = GuardConfig { rules: Rules::default(), own, access: ACCESS };
+        let server = serve(listener, 1, (), Front::new(guard, None), |config| {
+            config.service(fallback::get("/panics", panics));
+        });
+        let server = server.unwrap();
+        for _ in 0..2 {
+            let url = format!("http://{bind}/panics");
+            let mut answer = awc::Client::default().get(url).send().await.unwrap();
+            assert_eq!(answer.status().as_u16(), 500);
+            let body: serde_json::Value = answer.json().await.unwrap();
+            assert_eq!(body["error"]["code"], "internal_error", "{body}");
+            assert!(!body.to_string().contains("beyond repair"), "{body}");
+        }
+        server.stop().await;
     }
 }

@@ -17,6 +17,9 @@ pub struct SseParser {
     line: Vec<u8>,
     event: SseEvent,
     has_data: bool,
+    /// The line goes on beyond what is kept: the rest of it is passed over.
+    line_is_cut: bool,
+    /// So does the event: it is none.
     too_large: bool,
 }
 
@@ -37,25 +40,25 @@ impl SseParser {
     fn append(&mut self, bytes: &[u8]) {
         if self.line.len() + self.event.data.len() + bytes.len() > CLIENT_EVENT_MAX {
             self.too_large = true;
+            self.line_is_cut = true;
             self.line = Vec::new();
             self.event.data = String::new();
-        } else if !self.too_large {
+        } else if !self.line_is_cut {
             self.line.extend_from_slice(bytes);
         }
     }
 
     fn end_of_line(&mut self) -> Option<SseEvent> {
-        if self.too_large && self.line.is_empty() && !self.has_data {
-            // The line that was too long has ended; what belongs to it goes until the blank line.
-            self.has_data = true;
+        if std::mem::take(&mut self.line_is_cut) {
             return None;
         }
         let line = std::mem::take(&mut self.line);
         let line = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(&line));
         if line.is_empty() {
             let event = std::mem::take(&mut self.event);
-            let whole = std::mem::take(&mut self.has_data) && !std::mem::take(&mut self.too_large);
-            return whole.then_some(event);
+            let has_data = std::mem::take(&mut self.has_data);
+            let too_large = std::mem::take(&mut self.too_large);
+            return (has_data && !too_large).then_some(event);
         }
         let (field, value) = line.split_once(':').unwrap_or((&line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
@@ -119,5 +122,29 @@ mod tests {
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             SseParser::default().feed(&bytes);
         }
+    }
+
+    #[test]
+    fn fuzz_sse() {
+        crate::fuzz::fuzz("sse", |bytes| {
+            let whole = SseParser::default().feed(bytes);
+            let (mut parser, mut cut) = (SseParser::default(), Vec::new());
+            for piece in bytes.chunks(1 + bytes.len() % 7) {
+                cut.extend(parser.feed(piece));
+            }
+            assert_eq!(cut, whole);
+        });
+    }
+
+    #[test]
+    fn an_event_with_one_line_that_is_too_long_is_dropped_whole() {
+        let mut parser = SseParser::default();
+        assert!(parser.feed(b"data: a\ndata: ").is_empty());
+        for _ in 0..65 {
+            assert!(parser.feed(&vec![b'x'; 1 << 20]).is_empty());
+        }
+        assert_eq!(parser.feed(b"\ndata: the rest of it\n\n"), []);
+        let next = parser.feed(b"data: y\n\n");
+        assert_eq!(next.iter().map(|event| event.data.as_str()).collect::<Vec<_>>(), ["y"]);
     }
 }

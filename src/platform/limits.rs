@@ -82,4 +82,16 @@ mod tests {
             let _ = memory_bytes(&text);
         }
     }
+
+    #[test]
+    fn fuzz_cpu_and_memory_limits() {
+        crate::fuzz::fuzz_text("limits", |text| {
+            let text = text.trim_end_matches('\n');
+            assert!(
+                cpu_quota_usec(text).is_ok_and(|quota| quota >= 1_000)
+                    || cpu_quota_usec(text).is_err()
+            );
+            assert!(memory_bytes(text).is_ok_and(|bytes| bytes > 0) || memory_bytes(text).is_err());
+        });
+    }
 }

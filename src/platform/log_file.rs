@@ -361,4 +361,18 @@ mod tests {
         assert_eq!(escaped_line(&[b'x'; LOG_LINE_MAX + 1]).len(), LOG_LINE_MAX);
         line.counted();
     }
+
+    #[test]
+    fn fuzz_log_tail() {
+        let (_dir, log) = log();
+        drop(log.begin_run().unwrap());
+        crate::fuzz::fuzz("log", |bytes| {
+            fs::write(&log.current, bytes).unwrap();
+            let lines = log.tail_lines(20);
+            assert!(lines.len() <= 20);
+            for line in lines {
+                assert!(line.len() <= LOG_LINE_MAX && !line.contains(char::is_control), "{line:?}");
+            }
+        });
+    }
 }

@@ -1,7 +1,7 @@
 //! The machine as a whole, and what this process itself costs.
 
 use super::{kept_file::KeptFile, process::ProcessStat};
-use procfs::{Current, FromRead, LoadAverage, Meminfo};
+use procfs::{Current, FromRead, LoadAverage};
 use std::{io, path::Path, time::Duration};
 
 /// What /proc says of the machine at one moment.
@@ -48,20 +48,25 @@ impl NodeReader {
     pub fn sample(&mut self) -> io::Result<NodeFigures> {
         let rate = procfs::ticks_per_second().max(1);
         let busy = self.stat.read(|text| total_busy(text, rate))??;
-        let memory = self.meminfo.read(|text| Meminfo::from_read(text.as_bytes()))?;
-        let memory = memory.map_err(io::Error::other)?;
+        let damaged = |what| io::Error::new(io::ErrorKind::InvalidData, what);
+        let memory = self.meminfo.read(total_and_available)?;
+        let (ram_total_bytes, ram_available_bytes) =
+            memory.ok_or_else(|| damaged("not the text of meminfo"))?;
         let load = self.loadavg.read(|text| LoadAverage::from_read(text.as_bytes()))?;
-        let load = load.map_err(io::Error::other)?;
-        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "not the text of a stat file");
-        let own = self.own_stat.read(ProcessStat::parse)?.ok_or_else(damaged)?;
+        let load = f64::from(load.map_err(io::Error::other)?.one);
+        if !(load.is_finite() && load >= 0.0) {
+            return Err(damaged("no load in loadavg"));
+        }
+        let own =
+            self.own_stat.read(ProcessStat::parse)?.ok_or_else(|| damaged("not a stat file"))?;
         let own_pages = self.own_statm.read(resident_pages)?;
         Ok(NodeFigures {
             busy,
-            load1: f64::from(load.one),
-            ram_total_bytes: memory.mem_total,
-            ram_available_bytes: memory.mem_available.unwrap_or(memory.mem_free),
+            load1: load,
+            ram_total_bytes,
+            ram_available_bytes,
             own_cpu: own.own_cpu,
-            own_rss_bytes: own_pages.unwrap_or(0) * procfs::page_size(),
+            own_rss_bytes: own_pages.unwrap_or(0).saturating_mul(procfs::page_size()),
         })
     }
 }
@@ -74,8 +79,18 @@ fn total_busy(text: &str, rate: u64) -> io::Result<Duration> {
     let busy: u64 = ticks
         .filter(|(at, _)| !matches!(at, 3 | 4))
         .filter_map(|(_, n)| n.parse::<u64>().ok())
-        .sum();
-    Ok(Duration::from_secs_f64(busy as f64 / rate as f64))
+        .fold(0, u64::saturating_add);
+    Ok(Duration::try_from_secs_f64(busy as f64 / rate as f64).unwrap_or(Duration::MAX))
+}
+
+/// `MemTotal` and `MemAvailable` of meminfo, bytes; `MemFree` where the kernel is too old to tell the latter.
+/// procfs's own reading of it overflows where a figure is damaged.
+fn total_and_available(text: &str) -> Option<(u64, u64)> {
+    let bytes = |key: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+        value.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+    };
+    Some((bytes("MemTotal")?, bytes("MemAvailable").or_else(|| bytes("MemFree"))?))
 }
 
 /// The second field of `statm`.
@@ -117,5 +132,40 @@ mod tests {
         let figures = NodeReader::open("/proc".as_ref()).unwrap().sample().unwrap();
         assert!(figures.ram_total_bytes > figures.ram_available_bytes);
         assert!(figures.own_rss_bytes > 0 && cpu_count() >= 1);
+    }
+
+    #[test]
+    fn fuzz_node() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("self")).unwrap();
+        let names = ["stat", "meminfo", "loadavg", "self/stat", "self/statm"];
+        let write =
+            |name: &str, bytes: &[u8]| std::fs::write(root.path().join(name), bytes).unwrap();
+        names.iter().for_each(|name| write(name, b""));
+        let good = |name: &str| std::fs::read(Path::new("/proc").join(name)).unwrap();
+        let mut reader = NodeReader::open(root.path()).unwrap();
+        crate::fuzz::fuzz("node", |bytes| {
+            // One damaged file among good ones: each of them is reached.
+            for damaged in names {
+                for name in names {
+                    let good = if name == damaged { bytes.to_vec() } else { good(name) };
+                    write(name, &good);
+                }
+                let load = reader.sample().map_or(0.0, |figures| figures.load1);
+                assert!(load.is_finite() && load >= 0.0, "{damaged}: {load}");
+            }
+        });
+    }
+
+    #[test]
+    fn no_figure_of_the_machine_overflows() {
+        let most = u64::MAX;
+        let text = format!("cpu  {most} {most} 0 0 0 0 0 0\n");
+        assert_eq!(total_busy(&text, 1).unwrap(), Duration::MAX);
+        assert!(total_busy(&text, 100).unwrap() < Duration::MAX);
+        let text = format!("MemTotal: {most} kB\nMemFree: 1 kB\n");
+        assert_eq!(total_and_available(&text), None);
+        let text = "MemTotal:       16 kB\nMemFree:  4 kB\nMemAvailable:   8 kB\n";
+        assert_eq!(total_and_available(text), Some((16 << 10, 8 << 10)));
     }
 }

@@ -1,5 +1,6 @@
 //! A host with or without a port, as `Host`, `Origin` and `allowed_hosts` have it.
 
+use actix_web::http::Uri;
 use std::net::IpAddr;
 
 /// A host, and a port where one is given.
@@ -28,6 +29,15 @@ impl HostName {
         let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
         Some(Self { host, port })
     }
+}
+
+/// Whether the port that a URL names is one; it may name none.
+pub fn has_port_if_any(url: &Uri) -> bool {
+    let Some(host_and_port) = url.authority().map(|authority| authority.as_str()) else {
+        return true;
+    };
+    let port = host_and_port.rsplit(']').next().unwrap_or_default().rsplit_once(':');
+    port.is_none_or(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 fn is_ipv6(text: &str) -> bool {
@@ -73,6 +83,28 @@ mod tests {
         fn what_is_read_is_what_was_written(host in "[a-z][a-z0-9-]{0,20}", port: Option<u16>) {
             let text = port.map_or(host.clone(), |port| format!("{host}:{port}"));
             prop_assert_eq!(parsed(&text), Some((host, port)));
+        }
+    }
+
+    #[test]
+    fn fuzz_host() {
+        crate::fuzz::fuzz_text("host", |text| {
+            let Some(name) = HostName::parse(text) else { return };
+            assert!(!name.host.contains(char::is_whitespace) && !name.host.contains('/'));
+        });
+    }
+
+    #[test]
+    fn a_port_is_of_sixteen_bits_and_not_zero() {
+        let good = |url: &str| url.parse::<Uri>().is_ok_and(|url| has_port_if_any(&url));
+        for url in ["http://h", "http://h:1", "http://h:65535/x", "http://[::1]", "http://[::1]:80"]
+        {
+            assert!(good(url), "{url}");
+        }
+        for url in
+            ["http://h:0", "http://h:65536", "http://h:99999/x", "http://h:", "http://[::1]:99999"]
+        {
+            assert!(!good(url), "{url}");
         }
     }
 }

@@ -168,6 +168,7 @@ fn read(document: Value, insecure: bool, findings: &mut Findings) -> Option<Sett
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
     use super::*;
+    use crate::fuzz::fuzz_text;
     use crate::limits::{HIVE_WORKERS_MAX, Limit, tests::Counting};
     use std::io::Write;
 
@@ -307,5 +308,19 @@ mod tests {
         assert!(load_text(&text, &[]).is_ok());
         text.push('x');
         assert!(matches!(load_text(&text, &[]), Err(SettingsError::Read { .. })));
+    }
+
+    #[test]
+    fn fuzz_config() {
+        fuzz_text("config", |text| {
+            let mut findings = Findings { text_values: true, ..Findings::default() };
+            let path = Path::new("rbee.toml");
+            let Ok(document) = merge(path, text, [], &mut findings) else { return };
+            let settings = read(document, false, &mut findings);
+            assert!(settings.is_some() || !findings.problems.is_empty(), "nothing says why");
+            for problem in &findings.problems {
+                assert!(!problem.allowed.is_empty() && problem.value.chars().count() <= 121);
+            }
+        });
     }
 }

@@ -2,6 +2,7 @@
 //! Both have the same keys and the same checks.
 
 use super::{
+    host_name::has_port_if_any,
     names,
     reader::{Findings, Problem, Table},
 };
@@ -208,7 +209,11 @@ fn count_long(text: &str) {
 /// An absolute `http` URL: workers are spoken to without TLS.
 fn http_url(text: &str) -> Result<String, String> {
     let allowed = "must be a URL that begins with http:// and names a host, and no user";
-    url(text).ok().filter(|url| url.starts_with("http:")).ok_or_else(|| allowed.to_owned())
+    match url(text) {
+        Ok(url) if url.starts_with("http:") => Ok(url),
+        Err(problem) if problem.contains("port") => Err(problem),
+        _ => Err(allowed.to_owned()),
+    }
 }
 
 /// An absolute `http` or `https` URL, without a user: a secret there would be shown.
@@ -222,9 +227,12 @@ pub(in crate::settings) fn url(text: &str) -> Result<String, String> {
         return Err("must be at most 1024 bytes".into());
     }
     let uri: Uri = text.parse().map_err(|_| allowed())?;
-    let host = uri.host().filter(|host| !host.is_empty() && !text.contains('@'));
+    let host = uri.host().filter(|host| !matches!(*host, "" | "[]") && !text.contains('@'));
     if !matches!(uri.scheme_str(), Some("http" | "https")) || host.is_none() {
         return Err(allowed());
+    }
+    if !has_port_if_any(&uri) {
+        return Err("must have a port of 1 to 65535, if any".into());
     }
     Ok(text.trim_end_matches('/').to_owned())
 }
@@ -239,6 +247,7 @@ fn default_url(hostname: &str, instance: &str) -> Option<String> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
     use super::*;
+    use crate::fuzz::fuzz;
     use crate::limits::tests::Counting;
     use serde_json::json;
 
@@ -271,6 +280,7 @@ mod tests {
             "group": "../x", "command": "bin/x", "cpu_limit": "lots", "memory_limit": "4X",
             "restart": {"policy": "sometimes", "backoff_ms": 10, "backoff_max_ms": 5},
             "ready": {"http": "ftp://x"}, "live": {}, "slots": 0, "colour": "red",
+            "url": "http://127.0.0.1:99999",
         }));
         assert_eq!(
             found,
@@ -278,6 +288,7 @@ mod tests {
                 "group",
                 "instance",
                 "command",
+                "url",
                 "slots",
                 "cpu_limit",
                 "memory_limit",
@@ -288,6 +299,23 @@ mod tests {
                 "colour",
             ]
         );
+    }
+
+    #[test]
+    fn a_url_has_a_host_and_a_port_that_is_one() {
+        let problem = |text: &str| {
+            let spec = json!({"group": "a", "instance": "b", "command": "c", "url": text});
+            let problems = from_json(spec, "h").err()?;
+            Some((problems[0].key.clone(), problems[0].allowed.contains("1 to 65535")))
+        };
+        for good in ["http://h:65535", "http://h", "http://[::1]:1/v1"] {
+            assert_eq!(problem(good), None, "{good}");
+        }
+        for (wrong, of_port) in
+            [("http://h:65536", true), ("http://h:0", true), ("http://[]:80", false)]
+        {
+            assert_eq!(problem(wrong), Some(("url".into(), of_port)), "{wrong}");
+        }
     }
 
     #[test]
@@ -326,5 +354,18 @@ mod tests {
             assert!(!spec(key, filled(most + 1)), "{key}");
             counting.counted();
         }
+    }
+
+    #[test]
+    fn fuzz_spec() {
+        fuzz("spec", |bytes| {
+            let Ok(value) = serde_json::from_slice::<Value>(bytes) else { return };
+            let Ok(spec) = from_json(value, "127.0.0.1") else { return };
+            assert!(names::worker_name(&spec.group).is_ok() && !spec.command.is_empty());
+            assert!(spec.slots != Some(0) && spec.gpus.len() <= SPEC_GPUS_MAX);
+            // As the state file tells it to the next hive.
+            let told = serde_json::to_string(&spec).unwrap();
+            assert_eq!(serde_json::from_str::<WorkerSpec>(&told).unwrap(), spec);
+        });
     }
 }

@@ -198,4 +198,13 @@ mod tests {
             assert!(matches!(judged(text), Answer::Missing(_)), "{text}");
         }
     }
+
+    #[test]
+    fn fuzz_queen_answer() {
+        crate::fuzz::fuzz("queen-answer", |bytes| {
+            let _ = judge(StatusCode::OK, None, bytes);
+            let _ = judge(StatusCode::BAD_REQUEST, None, bytes);
+            assert!(message_of(bytes).len() <= bytes.len().max(512 * 3));
+        });
+    }
 }

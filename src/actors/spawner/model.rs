@@ -162,4 +162,18 @@ mod tests {
         assert_eq!(aliases(MODEL_ALIASES_MAX + 1), MODEL_ALIASES_MAX);
         counting.counted();
     }
+
+    #[test]
+    fn fuzz_argv() {
+        crate::fuzz::fuzz_text("argv", |text| {
+            let mut words = text.split(['\0', '\n']).map(str::to_owned);
+            let program = words.next().unwrap_or_default();
+            let args: Vec<_> = words.collect();
+            let found = detect(&program, &args, None);
+            assert!(found.aliases.len() <= MODEL_ALIASES_MAX);
+            for name in found.model.iter().chain(&found.aliases) {
+                assert!(is_name(name) && name.len() <= MODEL_NAME_MAX, "{name:?}");
+            }
+        });
+    }
 }

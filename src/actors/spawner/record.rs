@@ -51,3 +51,18 @@ pub struct WorkerRecord {
     /// How its last run ended.
     pub last_exit: Option<ExitRecord>,
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says what it expects")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fuzz_record() {
+        crate::fuzz::fuzz("record", |bytes| {
+            let Ok(record) = serde_json::from_slice::<WorkerRecord>(bytes) else { return };
+            let told = serde_json::to_vec(&record).unwrap();
+            assert_eq!(serde_json::from_slice::<WorkerRecord>(&told).unwrap(), record);
+        });
+    }
+}

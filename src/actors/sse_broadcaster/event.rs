@@ -151,4 +151,13 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn fuzz_last_event_id() {
+        crate::fuzz::fuzz_text("last-event-id", |text| {
+            let Some(EventId { start_ms, number }) = EventId::parse(text) else { return };
+            let again = EventId::parse(&format!("{start_ms}-{number}"));
+            assert_eq!(again, Some(EventId { start_ms, number }));
+        });
+    }
 }

@@ -152,6 +152,7 @@ fn superseded(id: &str) -> HttpError {
 #[allow(clippy::unwrap_used, reason = "a test says what it expects")]
 mod tests {
     use super::*;
+    use crate::fuzz::fuzz;
     use proptest::prelude::*;
 
     const LEAST: &str = r#"{"hive":{"id":"h","hostname":"127.0.0.1","port":1},
@@ -221,5 +222,27 @@ mod tests {
                 let _ = validate(&heartbeat);
             }
         }
+    }
+
+    #[test]
+    fn fuzz_heartbeat() {
+        fuzz("heartbeat", |bytes| {
+            let Ok(heartbeat) = parse(bytes) else { return };
+            let Ok(()) = validate(&heartbeat) else { return };
+            // What is taken can be told, and is the same to who hears it.
+            let told = serde_json::to_vec(&heartbeat).unwrap();
+            let heard = parse(&told).unwrap();
+            assert_eq!(validate(&heard), Ok(()));
+            assert_eq!(ageless(&heard), ageless(&heartbeat));
+        });
+    }
+
+    /// All but the ages of samples, which go on.
+    fn ageless(heartbeat: &HiveHeartbeat) -> serde_json::Value {
+        let mut told = serde_json::to_value(heartbeat).unwrap();
+        for worker in told["workers"].as_array_mut().unwrap() {
+            worker["sample_age_ms"].take();
+        }
+        told
     }
 }

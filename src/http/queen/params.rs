@@ -139,4 +139,23 @@ mod tests {
             let _ = history_span(&query, Duration::from_secs(300));
         }
     }
+
+    #[test]
+    fn fuzz_query() {
+        crate::fuzz::fuzz_text("query", |query| {
+            let refused = [
+                worker_filter(query).err(),
+                stream(query).err(),
+                history_span(query, Duration::from_secs(300)).err(),
+                crate::http::queen::schedule::asked(query).err(),
+            ];
+            for error in refused.into_iter().flatten() {
+                let message = error.to_string();
+                assert!(
+                    message.len() < 1_000 && !message.contains(char::is_control),
+                    "{message:?}"
+                );
+            }
+        });
+    }
 }

@@ -120,8 +120,14 @@ fn answer(state: &QueenState, reserved: &Reserved) -> Answer {
         (status = 400, description = "The query makes no sense"),
     ))]
 async fn explain(state: State, request: HttpRequest) -> Result<web::Json<Explanation>, HttpError> {
+    let asked = asked(request.query_string())?;
+    Ok(web::Json(state.placement.explain(&asked)))
+}
+
+/// What a query asks for.
+pub(super) fn asked(query: &str) -> Result<ScheduleRequest, HttpError> {
     let mut asked = ScheduleRequest::default();
-    for (key, value) in pairs(request.query_string(), &EXPLAIN_KEYS)? {
+    for (key, value) in pairs(query, &EXPLAIN_KEYS)? {
         match key.as_str() {
             "model" => asked.model = Some(value),
             "group" => asked.group = Some(value),
@@ -131,7 +137,7 @@ async fn explain(state: State, request: HttpRequest) -> Result<web::Json<Explana
         }
     }
     check(&asked)?;
-    Ok(web::Json(state.placement.explain(&asked)))
+    Ok(asked)
 }
 
 #[utoipa::path(put, path = "/v1/reservations/{id}", operation_id = "renew_reservation", tag = "scheduling",

@@ -9,7 +9,7 @@ use crate::limits::{
     HEARTBEAT_INTERVAL_MAX_MS, HEARTBEAT_LOG_TAIL_MAX, HEARTBEAT_PIDS_MAX, HEARTBEAT_WORKERS_MAX,
     Limit, TEXT_MAX, WORD_MAX,
 };
-use crate::settings::is_name;
+use crate::settings::{has_port_if_any, is_name};
 use actix_web::http::Uri;
 use std::{collections::HashSet, fmt};
 
@@ -136,7 +136,7 @@ fn worker_texts(worker: &WorkerReport) -> Check {
     if let Some(url) = worker.url.as_deref()
         && !is_base_url(url)
     {
-        let allowed = "a URL that begins with http:// or https://, names a host, and has no ? or #";
+        let allowed = "a URL that begins with http:// or https://, names a host, a port of 1 to 65535 if any, and has no ? or #";
         return Err(refuse("url", &url, allowed));
     }
     optional("retry_at", worker.retry_at.as_deref(), WORD)?;
@@ -155,7 +155,8 @@ fn is_base_url(text: &str) -> bool {
     !text.contains(['?', '#'])
         && uri.is_ok_and(|uri| {
             matches!(uri.scheme_str(), Some("http" | "https"))
-                && uri.host().is_some_and(|host| !host.is_empty())
+                && uri.host().is_some_and(|host| !matches!(host, "" | "[]"))
+                && has_port_if_any(&uri)
         })
 }
 

@@ -92,4 +92,12 @@ mod tests {
         let refused = find_root(Some(dir.path()));
         assert!(matches!(refused, Err(DiscoverError::NotCgroup2(path)) if path == dir.path()));
     }
+
+    #[test]
+    fn fuzz_mountinfo() {
+        crate::fuzz::fuzz_text("mountinfo", |text| {
+            let lines = text.lines().count();
+            assert!(cgroup2_mounts(text).count() <= lines);
+        });
+    }
 }

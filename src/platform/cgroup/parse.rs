@@ -122,4 +122,14 @@ mod tests {
             let _ = (oom_kills(&text), pressure_some_avg10(&text));
         }
     }
+
+    #[test]
+    fn fuzz_cgroup() {
+        crate::fuzz::fuzz_text("cgroup", |text| {
+            let _ = (CpuStat::parse(text), MemoryStat::parse(text), IoStat::parse(text));
+            let _ = oom_kills(text);
+            let pressure = pressure_some_avg10(text);
+            assert!(pressure.is_none_or(|percent| percent.is_finite() && percent >= 0.0));
+        });
+    }
 }

@@ -83,8 +83,8 @@ impl TreeReader {
         if self.files.len() > there {
             self.forget_the_gone();
         }
-        sum.read_bytes += self.io_of_the_gone.0;
-        sum.write_bytes += self.io_of_the_gone.1;
+        sum.read_bytes = sum.read_bytes.saturating_add(self.io_of_the_gone.0);
+        sum.write_bytes = sum.write_bytes.saturating_add(self.io_of_the_gone.1);
         sum
     }
 
@@ -93,8 +93,8 @@ impl TreeReader {
         self.files.retain(|_, files| {
             let there = files.sample == now;
             if !there {
-                gone.0 += files.last_io.0;
-                gone.1 += files.last_io.1;
+                gone.0 = gone.0.saturating_add(files.last_io.0);
+                gone.1 = gone.1.saturating_add(files.last_io.1);
             }
             there
         });
@@ -116,14 +116,16 @@ impl ProcessFiles {
     }
 
     fn add_to(&mut self, sum: &mut TreeFigures, page_bytes: u64) {
-        sum.cpu_time += parsed(self.stat.as_ref(), cpu_time).unwrap_or_default();
+        let cpu_time = parsed(self.stat.as_ref(), cpu_time).unwrap_or_default();
+        sum.cpu_time = sum.cpu_time.saturating_add(cpu_time);
         if let Some((resident, shared)) = parsed(self.statm.as_ref(), resident_and_shared) {
-            sum.rss_bytes += resident * page_bytes;
-            sum.anon_bytes += resident.saturating_sub(shared) * page_bytes;
+            let add = |sum: u64, pages: u64| sum.saturating_add(pages.saturating_mul(page_bytes));
+            sum.rss_bytes = add(sum.rss_bytes, resident);
+            sum.anon_bytes = add(sum.anon_bytes, resident.saturating_sub(shared));
         }
         self.last_io = parsed(self.io.as_ref(), io_bytes).unwrap_or(self.last_io);
-        sum.read_bytes += self.last_io.0;
-        sum.write_bytes += self.last_io.1;
+        sum.read_bytes = sum.read_bytes.saturating_add(self.last_io.0);
+        sum.write_bytes = sum.write_bytes.saturating_add(self.last_io.1);
     }
 }
 
@@ -131,7 +133,7 @@ impl ProcessFiles {
 /// that the sum over a tree counts it once.
 fn cpu_time(text: &str) -> Option<Duration> {
     let stat = ProcessStat::parse(text)?;
-    Some(stat.own_cpu + stat.waited_for_cpu)
+    Some(stat.own_cpu.saturating_add(stat.waited_for_cpu))
 }
 
 /// Of `/proc/PID/statm`, pages.
@@ -152,6 +154,7 @@ fn io_bytes(text: &str) -> Option<(u64, u64)> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
     use super::*;
+    use crate::fuzz::fuzz;
     use proptest::prelude::*;
     use std::fs;
 
@@ -189,5 +192,45 @@ mod tests {
         fn no_text_panics(text in "\\PC{0,60}") {
             let _ = (cpu_time(&text), resident_and_shared(&text), io_bytes(&text));
         }
+    }
+
+    #[test]
+    fn fuzz_proc() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("7");
+        fs::create_dir(&dir).unwrap();
+        fs::write(dir.join("stat"), "").unwrap();
+        let mut reader = TreeReader::new(root.path(), ALL);
+        fuzz("proc", |bytes| {
+            for name in ["stat", "statm", "io", "environ"] {
+                fs::write(dir.join(name), bytes).unwrap();
+            }
+            let _ = reader.sample([7].into_iter());
+            let _ = super::super::marker_of(root.path(), 7);
+            let _ = super::super::ProcessEntry::read(root.path(), 7);
+        });
+    }
+
+    #[test]
+    fn no_figure_of_a_process_overflows_a_sum() {
+        let root = tempfile::tempdir().unwrap();
+        for pid in ["7", "8"] {
+            let dir = root.path().join(pid);
+            fs::create_dir(&dir).unwrap();
+            let (most, zeros) = (u64::MAX, "0 ".repeat(9));
+            fs::write(dir.join("statm"), format!("{most} {most} 0")).unwrap();
+            fs::write(dir.join("io"), format!("read_bytes: {most}\nwrite_bytes: {most}\n"))
+                .unwrap();
+            let times = format!("{pid} (x) R 1 1 {zeros}{most} {most} {most} {most} 0 0 0 0 5");
+            fs::write(dir.join("stat"), times).unwrap();
+        }
+        let mut reader = TreeReader::new(root.path(), ALL);
+        let sum = reader.sample([7, 8].into_iter());
+        assert_eq!(
+            (sum.rss_bytes, sum.read_bytes, sum.write_bytes),
+            (u64::MAX, u64::MAX, u64::MAX)
+        );
+        let gone = reader.sample([7].into_iter());
+        assert_eq!(gone.read_bytes, u64::MAX);
     }
 }

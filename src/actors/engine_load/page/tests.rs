@@ -98,3 +98,13 @@ proptest! {
         prop_assert_eq!(read(page.as_bytes()), load(running, waiting, Some(share * 100.0)));
     }
 }
+
+#[test]
+fn fuzz_engine_page() {
+    crate::fuzz::fuzz("engine-page", |bytes| {
+        let load = read(bytes);
+        let counts = [load.running, load.waiting];
+        assert!(counts.into_iter().flatten().all(|count| count <= COUNT_MAX as u64));
+        assert!(load.kv_cache_pct.is_none_or(|percent| (0.0..=100.0).contains(&percent)));
+    });
+}

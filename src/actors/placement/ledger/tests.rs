@@ -487,3 +487,13 @@ fn so_many_reservations_are_held_and_so_many_sessions_remembered() {
     assert_eq!(schedule(&mut ledger, &of(0), now), Err("too many".into()));
     counting.counted();
 }
+
+/// What tells its queen that it has no slots is there and listed, and takes nothing while it says so.
+#[test]
+fn a_worker_without_a_single_slot_is_full_and_not_wrong() {
+    let (mut ledger, now) = ledger();
+    tell(&mut ledger, "h", vec![serving("1", "m", Some(0))], now);
+    assert_eq!(schedule(&mut ledger, &asking("m"), now), Err("h/llm/1: no free slot".into()));
+    tell(&mut ledger, "h", vec![serving("1", "m", Some(1))], now);
+    assert!(schedule(&mut ledger, &asking("m"), now).is_ok());
+}

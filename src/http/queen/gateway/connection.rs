@@ -137,11 +137,7 @@ impl Connection {
         begun: &mut bool,
     ) -> Poll<Result<ResponseHead, Failure>> {
         loop {
-            if self.read.len() > GATEWAY_HEAD_MAX {
-                Limit::GatewayHead.reached();
-                return Poll::Ready(Err(Failure::TooLong));
-            }
-            if let Some(head) = codec.decode(&mut self.read).map_err(Failure::Unreadable)? {
+            if let Some(head) = head_in(&mut self.read, codec)? {
                 return Poll::Ready(Ok(head));
             }
             match ready!(self.poll_read(cx)) {
@@ -158,6 +154,15 @@ impl Connection {
         self.read.reserve(READ);
         poll_read_buf(Pin::new(&mut self.tcp), cx, &mut self.read)
     }
+}
+
+/// A whole head, once there is one.
+fn head_in(read: &mut BytesMut, codec: &mut ClientCodec) -> Result<Option<ResponseHead>, Failure> {
+    if read.len() > GATEWAY_HEAD_MAX {
+        Limit::GatewayHead.reached();
+        return Err(Failure::TooLong);
+    }
+    codec.decode(read).map_err(Failure::Unreadable)
 }
 
 /// Whose fault it is that there is no connection.
@@ -275,5 +280,39 @@ impl Body {
         connection.read = BytesMut::new();
         connection.reused = true;
         (whole && sent && keep_alive).then_some(connection)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says what it expects")]
+mod tests {
+    use super::*;
+
+    /// What a worker says, read to its end: the head, then the body in pieces.
+    fn read_all(bytes: &[u8], config: &actix_http::ServiceConfig) -> Option<usize> {
+        let mut codec = ClientCodec::new(config.clone());
+        let mut read = BytesMut::from(bytes);
+        let head = head_in(&mut read, &mut codec).ok()??;
+        let announced = head.headers.get(header::CONTENT_LENGTH).cloned();
+        let mut framing = Framing::of(&head, codec);
+        let sized = matches!(framing, Framing::Sized(_));
+        let mut taken = 0;
+        while let Ok(Some(piece)) = framing.take(&mut read) {
+            assert!(!piece.is_empty(), "nothing is no piece");
+            taken += piece.len();
+        }
+        if sized {
+            let most: usize = announced?.to_str().ok()?.trim().parse().ok()?;
+            assert!(taken <= most, "{taken} of {most}");
+        }
+        Some(taken)
+    }
+
+    #[actix::test]
+    async fn fuzz_worker_answer() {
+        let config = actix_http::ServiceConfig::default();
+        crate::fuzz::fuzz("worker-answer", |bytes| {
+            assert!(read_all(bytes, &config).is_none_or(|taken| taken <= bytes.len()));
+        });
     }
 }

@@ -223,4 +223,27 @@ mod tests {
             prop_assert_eq!(passed(&pairs, pass_response), [format!("{name}: {value}")]);
         }
     }
+
+    #[test]
+    fn fuzz_headers() {
+        crate::fuzz::fuzz("headers", |bytes| {
+            let mut headers = HeaderMap::new();
+            for line in bytes.split(|byte| *byte == b'\n') {
+                let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+                let name = HeaderName::from_bytes(&line[..colon]);
+                let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii());
+                if let (Ok(name), Ok(value)) = (name, value) {
+                    headers.append(name, value);
+                }
+            }
+            let _ = (refuse_loop(&headers), name_of(&headers, "x-rbee-session"));
+            pass_request(&headers, |name, value| {
+                assert!(!of_connection(name) && !kept_from_worker(name), "{name}");
+                assert!(!value.as_bytes().contains(&b'\n'));
+            });
+            let mut passed = HeaderMap::new();
+            pass_response(&headers, &mut passed);
+            assert!(passed.keys().all(|name| !of_connection(name) && !kept_from_client(name)));
+        });
+    }
 }

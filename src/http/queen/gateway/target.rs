@@ -18,7 +18,7 @@ impl Target {
     /// `None` for what is no `http` URL with a host.
     pub(super) fn of(url: &str) -> Option<Self> {
         let url: Uri = url.parse().ok()?;
-        let host = url.host().filter(|host| !host.is_empty())?;
+        let host = url.host().filter(|host| !host.trim_matches(['[', ']']).is_empty())?;
         if url.scheme_str() != Some("http") {
             return None;
         }
@@ -84,5 +84,15 @@ mod tests {
         fn no_url_makes_it_panic(url in "(http://)?.{0,40}") {
             let _ = Target::of(&url);
         }
+    }
+
+    #[test]
+    fn fuzz_url() {
+        crate::fuzz::fuzz_text("url", |text| {
+            let text = text.trim_end_matches('\n');
+            let Some(target) = Target::of(text) else { return };
+            assert!(!target.host.is_empty() && !target.prefix.ends_with('/'));
+            assert!(!target.authority.contains(['\r', '\n', ' ']), "{target:?}");
+        });
     }
 }

@@ -21,7 +21,9 @@ type Damage = fn(&mut HiveHeartbeat);
 
 #[test]
 fn what_is_wrong_is_named_by_its_path() {
-    let cases: [(&str, Damage); 22] = [
+    let cases: [(&str, Damage); 24] = [
+        ("workers[0].url", |h| h.workers[0].url = Some("http://[]:80".into())),
+        ("workers[0].url", |h| h.workers[0].url = Some("http://127.0.0.1:99999".into())),
         ("hive.id", |h| h.hive.id = "../etc".into()),
         ("hive.hostname", |h| h.hive.hostname = String::new()),
         ("hive.hostname", |h| h.hive.hostname = "a\nb".into()),

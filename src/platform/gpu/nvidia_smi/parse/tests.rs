@@ -129,3 +129,23 @@ fn so_many_gpus_are_looked_at() {
     assert_eq!(devices(&lines(GPU_DEVICES_MAX + 1)).unwrap().len(), GPU_DEVICES_MAX);
     counting.counted();
 }
+
+#[test]
+fn fuzz_nvidia_smi() {
+    crate::fuzz::fuzz_text("nvidia-smi", |text| {
+        let devices = devices(text).unwrap_or_default();
+        assert!(devices.len() <= GPU_DEVICES_MAX);
+        for listed in &devices {
+            assert!(
+                listed.device.util_pct.is_none_or(|percent| percent.is_finite() && percent >= 0.0)
+            );
+            assert!(!listed.device.name.contains(char::is_control));
+        }
+        let (memory, busy) = (memory(text), utilisation(text).unwrap_or_default());
+        for held in memory.of.values() {
+            for busy in busy.values() {
+                let _ = put_together(held, busy);
+            }
+        }
+    });
+}
