@@ -4,6 +4,7 @@
 //! What is the worker's stays the worker's: its status, its errors, its pace. What a request holds is
 //! bounded: its body until the answer begins, after that a buffer of a few KiB.
 
+mod address;
 mod answer;
 mod body;
 mod connection;
@@ -24,6 +25,7 @@ use crate::{
         fallback::{get, post},
         in_flight::InFlightCount,
         peer::{Peer, unless_gone},
+        turn::Turn,
     },
 };
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -77,11 +79,12 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 async fn infer(
     state: web::Data<QueenState>,
     pool: web::Data<Pool>,
+    turn: web::Data<Turn>,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, HttpError> {
     let begun = Instant::now();
-    let answered = exchange(&state, &pool, &request, payload).await;
+    let answered = exchange(&state, &pool, &turn, &request, payload).await;
     state.counters.gateway(&answered, begun.elapsed());
     answered
 }
@@ -89,15 +92,18 @@ async fn infer(
 async fn exchange(
     state: &QueenState,
     pool: &Pool,
+    turn: &Turn,
     request: &HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, HttpError> {
     let mut load = state.gateway_intake.begin();
-    load.enqueue().map_err(|full| HttpError::overloaded(full.to_string(), RETRY_AFTER_S))?;
     headers::refuse_loop(request.headers())?;
     let session = headers::name_of(request.headers(), "x-rbee-session")?;
     let reservation = headers::name_of(request.headers(), "x-rbee-reservation")?;
     let body = body::read(request.headers(), payload, &mut load).await?;
+    turn.admit()?;
+    // Only now: clients that take their time with their bodies must not keep out those that do not.
+    load.enqueue().map_err(|full| HttpError::overloaded(full.to_string(), RETRY_AFTER_S))?;
     let model = model::read(&body)?;
     let exchange = Exchange {
         placement: &state.placement,

@@ -4,7 +4,7 @@ use super::{QueenState, body, scan::scan, validate::validate};
 use crate::{
     actors::registry::{Load, Outcome, StoreHeartbeat},
     contract::{Ack, HiveHeartbeat},
-    http::error::HttpError,
+    http::{error::HttpError, turn::Turn},
 };
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use std::{sync::Arc, time::Duration};
@@ -35,10 +35,11 @@ const MESSAGE_LIMIT: usize = 300;
     ))]
 pub(super) async fn post(
     state: web::Data<QueenState>,
+    turn: web::Data<Turn>,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, HttpError> {
-    let taken = take(&state, &request, payload).await;
+    let taken = take(&state, &turn, &request, payload).await;
     state.counters.heartbeat(match &taken {
         Ok((Outcome::Stored, _)) => "stored",
         Ok((Outcome::Repeated, _)) => "repeated",
@@ -52,11 +53,13 @@ pub(super) async fn post(
 
 async fn take(
     state: &QueenState,
+    turn: &Turn,
     request: &HttpRequest,
     payload: web::Payload,
 ) -> Result<(Outcome, String), HttpError> {
     let mut load = state.intake.begin();
     let body = body::read(request, payload.into_inner(), &mut load).await?;
+    turn.admit()?;
     let heartbeat = parse(&body)?;
     validate(&heartbeat)
         .map_err(|invalid| HttpError::bad_request("invalid_field", invalid.to_string()))?;

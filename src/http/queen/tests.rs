@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects")]
 
 use super::*;
-use crate::http::socket;
+use crate::http::{idle::Connections, socket};
 use actix_web::{
     App, HttpServer,
     dev::{ServerHandle, ServiceResponse},
@@ -267,7 +267,7 @@ async fn a_silent_hive_is_evicted_without_anyone_asking() {
 fn serve(state: &QueenState) -> (std::net::SocketAddr, ServerHandle) {
     let data = web::Data::new(state.clone());
     let server = HttpServer::new(move || App::new().app_data(data.clone()).configure(configure))
-        .on_connect(socket::on_connect)
+        .on_connect(socket::on_connect(Connections::default()))
         .workers(1)
         .disable_signals()
         .bind("127.0.0.1:0")

@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     actors::registry::Intake,
     http::{
+        idle::Connections,
         queen::gateway::{pool::Pool, target::Target},
         socket,
     },
@@ -68,7 +69,8 @@ async fn site(said: &'static str, stays: bool, idle: Duration) -> Site {
             }
         }))
     });
-    let server = server.workers(1).disable_signals().on_connect(socket::on_connect);
+    let server =
+        server.workers(1).disable_signals().on_connect(socket::on_connect(Connections::default()));
     actix::spawn(server.listen(listener).unwrap().run());
     Site { gateway, slots, worker_left }
 }
