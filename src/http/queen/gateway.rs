@@ -25,7 +25,7 @@ use crate::{
         fallback::{get, post},
         in_flight::InFlightCount,
         peer::{Peer, unless_gone},
-        turn::Turn,
+        turn::{Turn, Work},
     },
 };
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -101,7 +101,6 @@ async fn exchange(
     let session = headers::name_of(request.headers(), "x-rbee-session")?;
     let reservation = headers::name_of(request.headers(), "x-rbee-reservation")?;
     let body = body::read(request.headers(), payload, &mut load).await?;
-    turn.admit()?;
     // Only now: clients that take their time with their bodies must not keep out those that do not.
     load.enqueue().map_err(|full| HttpError::overloaded(full.to_string(), RETRY_AFTER_S))?;
     let model = model::read(&body)?;
@@ -115,7 +114,11 @@ async fn exchange(
     };
     let ask = InferenceAsk { model: &model, session, reservation, refused_by: &[] };
     let peer = request.conn_data::<Peer>();
-    let answered = unless_gone(peer, exchange.run(ask)).await;
+    let answered = unless_gone(peer, async {
+        turn.admit(Work::Inference).await?;
+        exchange.run(ask).await
+    });
+    let answered = answered.await;
     let (booking, answer) = answered.ok_or_else(errors::client_gone)??;
     load.release_bytes();
     let in_flight = request.app_data::<InFlightCount>().map(InFlightCount::enter);

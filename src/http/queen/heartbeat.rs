@@ -4,7 +4,10 @@ use super::{QueenState, body, scan::scan, validate::validate};
 use crate::{
     actors::registry::{Load, Outcome, StoreHeartbeat},
     contract::{Ack, HiveHeartbeat},
-    http::{error::HttpError, turn::Turn},
+    http::{
+        error::HttpError,
+        turn::{Turn, Work},
+    },
 };
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use std::{sync::Arc, time::Duration};
@@ -59,7 +62,7 @@ async fn take(
 ) -> Result<(Outcome, String), HttpError> {
     let mut load = state.intake.begin();
     let body = body::read(request, payload.into_inner(), &mut load).await?;
-    turn.admit()?;
+    turn.admit(Work::Heartbeat).await?;
     let heartbeat = parse(&body)?;
     validate(&heartbeat)
         .map_err(|invalid| HttpError::bad_request("invalid_field", invalid.to_string()))?;
