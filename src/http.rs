@@ -15,4 +15,5 @@ pub mod queen;
 pub mod query;
 pub mod small_body;
 pub mod socket;
+pub mod turn;
 pub mod wire;

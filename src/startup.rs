@@ -310,7 +310,7 @@ fn serve<S: Clone + Send + 'static>(
     .tcp_nodelay(true)
     .shutdown_timeout(FINISH_WITHIN_S)
     .max_connection_rate(TLS_HANDSHAKES_MAX)
-    .on_connect(move |io, extensions| on_connect(&connections, io, extensions));
+    .on_connect(on_connect(connections));
     let server = match &front.tls {
         None => server.listen(listener)?,
         Some(identity) => {

@@ -24,6 +24,7 @@ use super::{
     dashboard, docs,
     error::HttpError,
     fallback::{get, not_found, post},
+    turn::Turn,
 };
 use crate::limits::{GATEWAY_BODIES_MAX, GATEWAY_REQUESTS_MAX};
 use crate::{
@@ -163,9 +164,11 @@ pub const ACCESS: &[Access] = &[
     Access::new("/logout", Class::Open),
 ];
 
-/// Adds the queen's routes, and the answers to what is none. Needs `web::Data<QueenState>`.
+/// Adds the queen's routes, and the answers to what is none. Needs `web::Data<QueenState>`. Called on each
+/// server thread.
 pub fn configure(config: &mut web::ServiceConfig) {
     config
+        .app_data(web::Data::new(Turn::default()))
         .service(post("/v1/hive-heartbeat", heartbeat::post))
         .configure(forward::configure)
         .service(get("/v1/hives", hives))

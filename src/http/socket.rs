@@ -19,10 +19,13 @@ pub const SEND_BUFFER: usize = 64 * 1024;
 /// A connection on which the peer has taken nothing for this long, with something to take, is closed.
 pub const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 
-/// For `HttpServer::on_connect`, before `bind` or `listen`.
-pub fn on_connect(connections: &Connections, io: &dyn Any, extensions: &mut Extensions) {
-    let under_tls = || Some(io.downcast_ref::<TlsStream<TcpStream>>()?.get_ref().0);
-    if let Some(stream) = io.downcast_ref::<TcpStream>().or_else(under_tls) {
+/// For `HttpServer::on_connect`, before `bind` or `listen`; what connects is one of `connections`.
+pub fn on_connect(
+    connections: Connections,
+) -> impl Fn(&dyn Any, &mut Extensions) + Clone + Send + Sync + 'static {
+    move |io, extensions| {
+        let under_tls = || Some(io.downcast_ref::<TlsStream<TcpStream>>()?.get_ref().0);
+        let Some(stream) = io.downcast_ref::<TcpStream>().or_else(under_tls) else { return };
         limit(stream);
         // None is left where the process has no descriptor any more; then nobody watches.
         if let Ok(descriptor) = stream.as_fd().try_clone_to_owned().map(Arc::new) {
@@ -75,7 +78,7 @@ mod tests {
     async fn an_accepted_connection_has_its_limits() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        on_connect(&Connections::default(), &stream, &mut Extensions::new());
+        on_connect(Connections::default())(&stream, &mut Extensions::new());
         assert!(getsockopt(&stream, sockopt::SndBuf).unwrap() <= 2 * SEND_BUFFER);
         #[cfg(target_os = "linux")]
         assert_eq!(getsockopt(&stream, sockopt::TcpUserTimeout).unwrap(), 30_000);

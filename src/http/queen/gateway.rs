@@ -4,6 +4,7 @@
 //! What is the worker's stays the worker's: its status, its errors, its pace. What a request holds is
 //! bounded: its body until the answer begins, after that a buffer of a few KiB.
 
+mod address;
 mod answer;
 mod body;
 mod connection;
@@ -23,6 +24,7 @@ use crate::{
         fallback::{get, post},
         in_flight::InFlightCount,
         peer::{Peer, unless_gone},
+        turn::{Turn, Work},
     },
 };
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -72,11 +74,12 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 async fn infer(
     state: web::Data<QueenState>,
     pool: web::Data<Pool>,
+    turn: web::Data<Turn>,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, HttpError> {
     let begun = Instant::now();
-    let answered = exchange(&state, &pool, &request, payload).await;
+    let answered = exchange(&state, &pool, &turn, &request, payload).await;
     state.counters.gateway(&answered, begun.elapsed());
     answered
 }
@@ -84,15 +87,17 @@ async fn infer(
 async fn exchange(
     state: &QueenState,
     pool: &Pool,
+    turn: &Turn,
     request: &HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, HttpError> {
     let mut load = state.gateway_intake.begin();
-    load.enqueue().map_err(|full| overloaded(full, Limit::GatewayRequests))?;
     headers::refuse_loop(request.headers())?;
     let session = headers::name_of(request.headers(), "x-rbee-session")?;
     let reservation = headers::name_of(request.headers(), "x-rbee-reservation")?;
     let body = body::read(request.headers(), payload, &mut load).await?;
+    // Only now: clients that take their time with their bodies must not keep out those that do not.
+    load.enqueue().map_err(|full| overloaded(full, Limit::GatewayRequests))?;
     let model = model::read(&body)?;
     let exchange = Exchange {
         placement: &state.placement,
@@ -104,7 +109,11 @@ async fn exchange(
     };
     let ask = InferenceAsk { model: &model, session, reservation, refused_by: &[] };
     let peer = request.conn_data::<Peer>();
-    let answered = unless_gone(peer, exchange.run(ask)).await;
+    let answered = unless_gone(peer, async {
+        turn.admit(Work::Inference).await?;
+        exchange.run(ask).await
+    });
+    let answered = answered.await;
     let (booking, answer) = answered.ok_or_else(errors::client_gone)??;
     load.release_bytes();
     let in_flight = request.app_data::<InFlightCount>().map(InFlightCount::enter);

@@ -8,7 +8,10 @@ use crate::{
         registry::{Load, Outcome, StoreHeartbeat},
     },
     contract::{Ack, HiveHeartbeat},
-    http::error::HttpError,
+    http::{
+        error::HttpError,
+        turn::{Turn, Work},
+    },
 };
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use std::{sync::Arc, time::Duration};
@@ -40,10 +43,11 @@ const MESSAGE_LIMIT: usize = 300;
     ))]
 pub(super) async fn post(
     state: web::Data<QueenState>,
+    turn: web::Data<Turn>,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, HttpError> {
-    let taken = take(&state, &request, payload).await;
+    let taken = take(&state, &turn, &request, payload).await;
     state.counters.heartbeat(match &taken {
         Ok((Outcome::Stored, _)) => "stored",
         Ok((Outcome::Repeated, _)) => "repeated",
@@ -57,11 +61,13 @@ pub(super) async fn post(
 
 async fn take(
     state: &QueenState,
+    turn: &Turn,
     request: &HttpRequest,
     payload: web::Payload,
 ) -> Result<(Outcome, String), HttpError> {
     let mut load = state.intake.begin();
     let body = body::read(request, payload.into_inner(), &mut load).await?;
+    turn.admit(Work::Heartbeat).await?;
     let heartbeat = parse(&body)?;
     validate(&heartbeat)
         .inspect_err(|invalid| invalid.limit.into_iter().for_each(Limit::reached))

@@ -267,9 +267,8 @@ async fn a_silent_hive_is_evicted_without_anyone_asking() {
 /// A real server: streams are about sockets.
 fn serve(state: &QueenState) -> (std::net::SocketAddr, ServerHandle) {
     let data = web::Data::new(state.clone());
-    let connections = Connections::default();
     let server = HttpServer::new(move || App::new().app_data(data.clone()).configure(configure))
-        .on_connect(move |io, data| socket::on_connect(&connections, io, data))
+        .on_connect(socket::on_connect(Connections::default()))
         .workers(1)
         .disable_signals()
         .bind("127.0.0.1:0")

@@ -146,10 +146,11 @@ async fn handshakes_that_are_never_finished_keep_nobody_out() {
         assert!(start.elapsed() < secs(60));
     }
     taken.sort_unstable();
-    let most = taken[taken.len() * 9 / 10];
+    let (most, worst) = (taken[taken.len() * 9 / 10], taken[taken.len() - 1]);
     eprintln!(
-        "{} handshakes beside them: nine of ten within {most:?}; closed within {longest:?}",
+        "{} handshakes beside them: nine of ten within {most:?}, all within {worst:?}; closed within {longest:?}",
         taken.len()
     );
-    assert!(most < ms(300), "{most:?}");
+    // Those of the first moment, too, when all of them come at once.
+    assert!(most < ms(300) && worst < ms(2_500), "{most:?}, {worst:?}");
 }

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// How long a queen is away here.
 const AWAY: Duration = Duration::from_millis(2_500);
+/// How soon a queen that is back has heard all. The longest that one is left alone is 10 s.
+const TOLD_WITHIN: Duration = Duration::from_secs(20);
 /// What a hive may grow by meanwhile: pages that it had not touched before.
 const GROWTH_MB: f64 = 12.0;
 
@@ -76,8 +78,10 @@ async fn assert_goes_on_without(fault: Fault) {
     let complaints = hive.log_count("does not take heartbeats");
     assert_eq!(complaints, 1, "told once");
     detour.heal().await;
+    let healed = Instant::now();
     assert_told_once(&until_told(&mut stream).await, 1);
     assert_connected_again(&hive, 1).await;
+    assert!(healed.elapsed() < TOLD_WITHIN, "told {:?} after the queen was back", healed.elapsed());
 }
 
 #[actix_web::test]

@@ -4,7 +4,7 @@
 //! What a head and chunks mean is the codec's to say. Where a body ends is decided here: an end of the
 //! connection is an error, unless it is the end that the head announced.
 
-use super::target::Target;
+use super::{address, target::Target};
 use crate::limits::{GATEWAY_HEAD_MAX, Limit};
 use actix_http::{
     ResponseHead,
@@ -76,7 +76,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) async fn open(to: &Target) -> Result<Self, Failure> {
-        let connect = TcpStream::connect((to.host.as_str(), to.port));
+        let connect = address::connect(&to.host, to.port);
         let connected = timeout(CONNECT_WITHIN, connect).await;
         let tcp = connected.map_err(io::Error::from).flatten().map_err(blame)?;
         tcp.set_nodelay(true).map_err(Failure::Connect)?;

@@ -70,9 +70,8 @@ async fn site(said: &'static str, stays: bool, idle: Duration) -> Site {
             }
         }))
     });
-    let connections = Connections::default();
-    let server = server.workers(1).disable_signals();
-    let server = server.on_connect(move |io, data| socket::on_connect(&connections, io, data));
+    let server =
+        server.workers(1).disable_signals().on_connect(socket::on_connect(Connections::default()));
     actix::spawn(server.listen(listener).unwrap().run());
     Site { gateway, slots, worker_left }
 }
