@@ -86,6 +86,10 @@ limits! {
         IntakeBytes, "intake_bytes", INTAKE_BYTES_MAX: usize = 256 << 20;
         /// Heartbeats that wait for the registry at once: 503.
         IntakeWaiting, "intake_waiting", INTAKE_WAITING_MAX: usize = 1_024;
+        /// Heartbeats that wait on one server thread for its next turn: 503.
+        TurnHeartbeats, "turn_heartbeats", TURN_HEARTBEATS_MAX: usize = 256;
+        /// Requests to workers that wait on one server thread for its next turn: 503.
+        TurnInferences, "turn_inferences", TURN_INFERENCES_MAX: usize = 16_384;
         /// Hives known at once: 503.
         Hives, "hives", HIVES_MAX: usize = 4_096;
         /// Workers known at once, on all hives: 503.

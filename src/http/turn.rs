@@ -5,6 +5,7 @@
 //! small question is answered within about that time, whatever the load. What waits is bounded.
 
 use super::error::HttpError;
+use crate::limits::{Limit, TURN_HEARTBEATS_MAX, TURN_INFERENCES_MAX};
 use std::{
     cell::Cell,
     rc::Rc,
@@ -14,11 +15,6 @@ use tokio::sync::Notify;
 
 /// The longest turn in which such work is begun.
 pub const TURN_MAX: Duration = Duration::from_millis(25);
-/// Heartbeats that wait on one thread. A hive whose heartbeat waits for long gives it up: it is better told
-/// to come again.
-pub const HEARTBEATS_WAITING: usize = 256;
-/// Requests to workers that wait on one thread.
-pub const INFERENCE_WAITING: usize = 16_384;
 /// So much is done in any turn: a thread that was only kept from its processor lets nobody wait.
 const ALWAYS: u32 = 16;
 /// What who is refused is told to wait, seconds.
@@ -91,12 +87,14 @@ struct Waits<'a>(&'a Cell<usize>);
 
 impl<'a> Waits<'a> {
     fn new(turn: &'a Turn, work: Work) -> Result<Self, HttpError> {
-        let most = match work {
-            Work::Heartbeat => HEARTBEATS_WAITING,
-            Work::Inference => INFERENCE_WAITING,
+        // A hive whose heartbeat waits for long gives it up: it is better told to come again.
+        let (most, limit) = match work {
+            Work::Heartbeat => (TURN_HEARTBEATS_MAX, Limit::TurnHeartbeats),
+            Work::Inference => (TURN_INFERENCES_MAX, Limit::TurnInferences),
         };
         let count = turn.waiting(work);
         if count.get() >= most {
+            limit.reached();
             return Err(HttpError::overloaded("more is asked for than can be done", RETRY_AFTER_S));
         }
         count.set(count.get() + 1);
@@ -114,6 +112,7 @@ impl Drop for Waits<'_> {
 #[allow(clippy::unwrap_used, reason = "a test says what it expects")]
 mod tests {
     use super::*;
+    use crate::limits::tests::Counting;
     use futures_util::FutureExt as _;
 
     /// A turn that has taken long, in which much was done.
@@ -143,13 +142,20 @@ mod tests {
 
     #[actix_web::test]
     async fn only_so_many_wait_and_each_kind_for_itself() {
-        let turn = long();
-        let all: Vec<_> = (0..HEARTBEATS_WAITING).map(|_| turn.admit(Work::Heartbeat)).collect();
-        let mut all = futures_util::future::join_all(all);
-        assert!((&mut all).now_or_never().is_none());
-        assert!(turn.admit(Work::Heartbeat).await.is_err());
-        assert!(turn.admit(Work::Inference).now_or_never().is_none(), "it may wait");
-        assert!(all.await.iter().all(Result::is_ok));
-        assert_eq!(turn.0.heartbeats.get(), 0);
+        for (work, other, most, limit) in [
+            (Work::Heartbeat, Work::Inference, TURN_HEARTBEATS_MAX, Limit::TurnHeartbeats),
+            (Work::Inference, Work::Heartbeat, TURN_INFERENCES_MAX, Limit::TurnInferences),
+        ] {
+            let turn = long();
+            let all: Vec<_> = (0..most).map(|_| turn.admit(work)).collect();
+            let mut all = futures_util::future::join_all(all);
+            assert!((&mut all).now_or_never().is_none());
+            let counting = Counting::of(limit);
+            assert!(turn.admit(work).await.is_err());
+            counting.counted();
+            assert!(turn.admit(other).now_or_never().is_none(), "it may wait");
+            assert!(all.await.iter().all(Result::is_ok));
+            assert_eq!(turn.waiting(work).get(), 0);
+        }
     }
 }
