@@ -12,8 +12,9 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// The longest turn in which such work is begun.
-pub const TURN_MAX: Duration = Duration::from_millis(25);
+/// The longest turn in which such work is begun. A new connection needs three turns until it is answered: one to be
+/// handed over, one to be looked at, one to be read.
+pub const TURN_MAX: Duration = Duration::from_millis(8);
 /// Heartbeats that wait on one thread. A hive whose heartbeat waits for long gives it up: it is better told
 /// to come again.
 pub const HEARTBEATS_WAITING: usize = 256;

@@ -17,7 +17,7 @@ async fn beside<T>(queen: &Api, load: JoinHandle<T>) -> (Latencies, T) {
 }
 
 #[actix_web::test]
-async fn twice_the_load_that_a_queen_can_take_is_refused_in_part_and_health_is_answered() {
+async fn under_twice_the_load_that_a_queen_can_take_health_is_answered_and_it_recovers() {
     let site = Site::new();
     let daemon = site.start("queen", &site.queen_config()).await;
     let queen = daemon.queen();
