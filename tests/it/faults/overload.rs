@@ -1,6 +1,5 @@
 //! A queen that is offered twice what it can take, heartbeats and chats together: `/health` does not wait
-//! behind them, what is too much is refused, and it recovers by itself. That `/health` is answered within a
-//! tenth of a second `cargo bench --bench overload` shows, of a release build.
+//! behind them, and it recovers by itself. `cargo bench --bench overload` measures it with a release build.
 
 use super::cost::{Cost, Latencies};
 use crate::support::{Api, Load, Site, load_heartbeat, load_worker, ms, secs};
