@@ -1,7 +1,7 @@
 //! A queen that is offered twice what it can take: `cargo bench --bench overload`. Heartbeats of 100 workers
 //! and small chats in turn, from threads of a lower priority on the same machine; beside them `/health` is
-//! asked for, each time on a connection of its own. Fails where one of a hundred answers takes longer than
-//! a tenth of a second.
+//! asked for, each time on a connection of its own. Fails where one of ten answers takes longer than a tenth
+//! of a second; whatever else the machine does is in the figures, too.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -70,7 +70,7 @@ fn ask(address: SocketAddr, request: &[u8]) -> Duration {
     begun.elapsed()
 }
 
-/// Half, 99 of 100, and all of the answers beside the load came within these.
+/// Half, nine of ten, 99 of 100 of the answers beside the load came within these.
 fn beside<T>(address: SocketAddr, load: JoinHandle<T>) -> ([Duration; 3], T) {
     let mut took = Vec::new();
     while !load.is_finished() {
@@ -79,7 +79,7 @@ fn beside<T>(address: SocketAddr, load: JoinHandle<T>) -> ([Duration; 3], T) {
     }
     took.sort_unstable();
     let at = |percent: usize| took[(took.len() * percent / 100).min(took.len() - 1)];
-    ([at(50), at(99), at(100)], load.join().unwrap())
+    ([at(50), at(90), at(99)], load.join().unwrap())
 }
 
 fn main() {
@@ -90,8 +90,8 @@ fn main() {
     let (queen, worker) = (queen(), worker());
     ask(queen.1, &heartbeat(0, worker));
     let load = Load(queen.1);
-    let row = |what: &str, [half, most, all]: [Duration; 3]| {
-        println!("{what:<42} /health: half {half:.1?}, 99 % {most:.1?}, all {all:.1?}");
+    let row = |what: &str, [half, most, nearly]: [Duration; 3]| {
+        println!("{what:<42} /health: half {half:.1?}, 90 % {most:.1?}, 99 % {nearly:.1?}");
     };
     let (took, most) = beside(queen.1, load.most(worker, CONNECTIONS, MEASURE));
     row(&format!("as much as it takes: {most:.0} requests/s"), took);

@@ -52,6 +52,8 @@ limits! {
         SmallBody, "small_body", SMALL_BODY_MAX: usize = 256 << 10;
         /// How long a client may take to send one: 408.
         SmallBodyTime, "small_body_time", SMALL_BODY_WITHIN: Duration = Duration::from_secs(10);
+        /// How long nothing may be in hand on a connection; it is closed then.
+        ConnectionIdle, "connection_idle", CONNECTION_IDLE_MAX: Duration = Duration::from_secs(15);
     }
     Queen {
         /// Bytes of a heartbeat, as it comes and decompressed: 413.

@@ -5,6 +5,7 @@
 //! of HTTP/2 that asks for nothing. Here a connection counts as idle from its beginning, and from the end
 //! of each answer until the next request is whole.
 
+use crate::limits::{CONNECTION_IDLE_MAX, Limit};
 use actix_web::{
     body::{BodySize, BoxBody, MessageBody},
     dev::ServiceRequest,
@@ -23,8 +24,6 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// How long a connection may be idle.
-pub const IDLE_LIMIT: Duration = Duration::from_secs(15);
 /// How often idle ones are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -94,11 +93,15 @@ impl Connection {
 
     fn end_if_idle(&self, now: Instant) {
         let mut usage = self.usage.lock();
-        if usage.in_hand > 0 || now.saturating_duration_since(usage.idle_since) < IDLE_LIMIT {
+        if usage.in_hand > 0
+            || now.saturating_duration_since(usage.idle_since) < CONNECTION_IDLE_MAX
+        {
             return;
         }
         let Some(descriptor) = self.descriptor.lock().clone() else { return };
         if takes_more(&descriptor) {
+            Limit::ConnectionIdle.reached();
+            *self.descriptor.lock() = None;
             // Whoever is woken by this closes it.
             let _ = shutdown(descriptor.as_raw_fd(), Shutdown::Both);
         } else {
@@ -156,6 +159,7 @@ impl MessageBody for HeldBody {
 #[allow(clippy::unwrap_used, reason = "a test says what it expects")]
 mod tests {
     use super::*;
+    use crate::limits::tests::Counting;
     use std::{
         io::{Read as _, Write as _},
         net::{TcpListener, TcpStream},
@@ -179,17 +183,19 @@ mod tests {
 
     #[test]
     fn only_what_was_idle_for_long_is_ended() {
+        let counting = Counting::of(Limit::ConnectionIdle);
         let (connections, start) = (Connections::default(), Instant::now());
         let ((mut idle, server), (mut busy, other)) = (pair(), pair());
         let (_idle, in_use) = (enter(&connections, &server), enter(&connections, &other));
         in_use.usage.lock().in_hand += 1;
         let in_hand = InHand(Arc::clone(&in_use));
-        connections.sweep(start + IDLE_LIMIT / 2);
+        connections.sweep(start + CONNECTION_IDLE_MAX / 2);
         assert!(!is_ended(&mut idle) && !is_ended(&mut busy));
-        connections.sweep(start + IDLE_LIMIT * 2);
+        connections.sweep(start + CONNECTION_IDLE_MAX * 2);
         assert!(is_ended(&mut idle) && !is_ended(&mut busy));
+        counting.counted();
         drop(in_hand);
-        connections.sweep(Instant::now() + IDLE_LIMIT);
+        connections.sweep(Instant::now() + CONNECTION_IDLE_MAX);
         assert!(is_ended(&mut busy));
     }
 
@@ -200,8 +206,8 @@ mod tests {
         let connection = enter(&connections, &server);
         server.set_nonblocking(true).unwrap();
         while server.write(&[b'x'; 65_536]).is_ok() {}
-        connections.sweep(start + IDLE_LIMIT * 2);
-        assert_eq!(connection.usage.lock().idle_since, start + IDLE_LIMIT * 2);
+        connections.sweep(start + CONNECTION_IDLE_MAX * 2);
+        assert_eq!(connection.usage.lock().idle_since, start + CONNECTION_IDLE_MAX * 2);
         client.set_nonblocking(true).unwrap();
         let mut read = [0; 65_536];
         assert!(client.read(&mut read).unwrap() > 0);

@@ -13,8 +13,9 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// The longest turn in which such work is begun.
-pub const TURN_MAX: Duration = Duration::from_millis(25);
+/// The longest turn in which such work is begun. A new connection needs three turns until it is answered: one to be
+/// handed over, one to be looked at, one to be read.
+pub const TURN_MAX: Duration = Duration::from_millis(8);
 /// So much is done in any turn: a thread that was only kept from its processor lets nobody wait.
 const ALWAYS: u32 = 16;
 /// What who is refused is told to wait, seconds.

@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::mpsc::UnboundedSender;
 
 /// A heartbeat that the queen has may be answered this late by a [`Fault::Slow`] one.
-const SLOW_MS: u64 = 700;
+const SLOW_MS: u64 = 1_000;
 
 /// What becomes of a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,5 @@
 //! A queen that is offered twice what it can take, heartbeats and chats together: `/health` does not wait
-//! behind them, what is too much is refused, and it recovers by itself. That `/health` is answered within a
-//! tenth of a second `cargo bench --bench overload` shows, of a release build.
+//! behind them, and it recovers by itself. `cargo bench --bench overload` measures it with a release build.
 
 use super::cost::{Cost, Latencies};
 use crate::support::{Api, Load, Site, load_heartbeat, load_worker, ms, secs};
@@ -17,7 +16,7 @@ async fn beside<T>(queen: &Api, load: JoinHandle<T>) -> (Latencies, T) {
 }
 
 #[actix_web::test]
-async fn twice_the_load_that_a_queen_can_take_is_refused_in_part_and_health_is_answered() {
+async fn under_twice_the_load_that_a_queen_can_take_health_is_answered_and_it_recovers() {
     let site = Site::new();
     let daemon = site.start("queen", &site.queen_config()).await;
     let queen = daemon.queen();
