@@ -341,8 +341,8 @@ mod tests {
         let list = |n: usize| json!(vec!["x"; n]);
         let text = |n: usize| json!("m".repeat(n));
         let url = |n: usize| json!(format!("http://h/{}", "x".repeat(n - "http://h/".len())));
-        type Filled<'a> = &'a dyn Fn(usize) -> Value;
-        let cases: [(Limit, &str, usize, Filled<'_>); 4] = [
+        type Case<'a> = (Limit, &'a str, usize, &'a dyn Fn(usize) -> Value);
+        let cases: [Case<'_>; 4] = [
             (Limit::SpecGpus, "gpus", SPEC_GPUS_MAX, &gpus),
             (Limit::SpecList, "args", crate::limits::SPEC_LIST_MAX, &list),
             (Limit::SpecText, "model", SPEC_TEXT_MAX, &text),
