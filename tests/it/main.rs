@@ -52,6 +52,7 @@ mod privileges;
 mod reservations;
 mod settings;
 mod signals;
+mod soak;
 mod supervision;
 mod telemetry;
 mod tls;

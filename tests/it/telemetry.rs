@@ -86,6 +86,7 @@ async fn a_queen_that_answers_500_is_told_again_at_the_next_interval() {
         if count >= FAILURES + 3 { Ok(()) } else { Err(count) }
     })
     .await;
+    assert_eq!(hive.hive().worker("g/w0").await["state"], "ready");
     let arrivals = arrivals.borrow();
     let mut gaps: Vec<_> = arrivals.windows(2).map(|pair| pair[1] - pair[0]).collect();
     println!("{gaps:?}");
@@ -107,7 +108,6 @@ async fn a_queen_that_answers_500_is_told_again_at_the_next_interval() {
     let until_stored: Vec<_> = until_stored.map(started).collect();
     assert!(until_stored.len() >= FAILURES && until_stored.iter().all(|told| *told));
     assert!(!started(requests.last().unwrap()));
-    assert_eq!(hive.hive().worker("g/w0").await["state"], "ready");
 }
 
 #[actix_web::test]
