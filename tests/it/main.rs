@@ -54,6 +54,7 @@ mod privileges;
 mod reservations;
 mod settings;
 mod signals;
+mod soak;
 mod supervision;
 mod telemetry;
 mod tls;

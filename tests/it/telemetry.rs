@@ -86,7 +86,8 @@ async fn a_queen_that_answers_500_is_told_again_at_the_next_interval() {
         if count >= FAILURES + 3 { Ok(()) } else { Err(count) }
     })
     .await;
-    let arrivals = arrivals.borrow().clone();
+    assert_eq!(hive.hive().worker("g/w0").await["state"], "ready");
+    let arrivals = arrivals.borrow();
     let mut gaps: Vec<_> = arrivals.windows(2).map(|pair| pair[1] - pair[0]).collect();
     println!("{gaps:?}");
     assert!(gaps.iter().all(|gap| *gap < secs(3)), "{gaps:?}");
@@ -107,7 +108,6 @@ async fn a_queen_that_answers_500_is_told_again_at_the_next_interval() {
     let until_stored: Vec<_> = until_stored.map(started).collect();
     assert!(until_stored.len() >= FAILURES && until_stored.iter().all(|told| *told));
     assert!(!started(requests.last().unwrap()));
-    assert_eq!(hive.hive().worker("g/w0").await["state"], "ready");
 }
 
 #[actix_web::test]
