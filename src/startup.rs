@@ -18,7 +18,7 @@ use crate::{
         socket::on_connect,
         wire,
     },
-    platform::tls::{CurrentIdentity, Identity},
+    platform::tls::{Authorities, CurrentIdentity, Identity},
     settings::{Settings, SettingsError},
 };
 use actix_web::{
@@ -220,6 +220,15 @@ struct Front {
     guard: Arc<Guard>,
     /// `None`: plain HTTP.
     tls: Option<Arc<CurrentIdentity>>,
+}
+
+/// Trusts whom the configuration says now, for connections from now on.
+fn change_authorities(trusted: Option<&Authorities>, changed: Option<&Authorities>) {
+    match (trusted, changed) {
+        (Some(trusted), Some(changed)) => trusted.change(changed),
+        (None, None) => {}
+        _ => tracing::warn!("the first https URL, or the last, counts after a restart only"),
+    }
 }
 
 impl Front {

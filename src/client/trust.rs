@@ -6,7 +6,7 @@
 use super::Failure;
 use crate::platform::{
     secret_file::SecretFileError,
-    tls::{Authorities, TlsError},
+    tls::{Authorities, TlsError, trust_nobody},
 };
 use awc::{Client, Connector, error::SendRequestError};
 use rustls::{CertificateError, Error as RustlsError, InvalidMessage};
@@ -100,11 +100,8 @@ fn bare(presented: &str) -> &str {
 
 /// Whether TLS is spoken where plain HTTP was tried. Nobody is believed: nothing is sent but a greeting.
 pub(super) async fn is_spoken_at(base: &str, within: Duration) -> bool {
-    let Ok(nobody) = Authorities::nobody() else { return false };
-    let connector = Connector::new()
-        .timeout(within)
-        .handshake_timeout(within)
-        .rustls_0_23(nobody.client_config());
+    let Ok(nobody) = trust_nobody() else { return false };
+    let connector = Connector::new().timeout(within).handshake_timeout(within).rustls_0_23(nobody);
     let client = Client::builder().connector(connector).timeout(within).finish();
     let greeted = client.get(base.replacen("http://", "https://", 1)).send().await;
     let Err(SendRequestError::Connect(awc::error::ConnectError::Io(error))) = greeted else {

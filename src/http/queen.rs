@@ -39,6 +39,7 @@ use crate::{
 };
 use actix::{Addr, ArbiterHandle};
 use actix_web::{HttpRequest, HttpResponse, http::header::ContentType, web};
+use arc_swap::ArcSwap;
 use std::{sync::Arc, time::SystemTime};
 use tokio::time::Instant;
 
@@ -57,8 +58,8 @@ pub struct QueenState {
     pub intake: Arc<Intake>,
     /// Decides which worker takes a request.
     pub placement: Placement,
-    /// Hives that admin calls are passed on to.
-    pub known_hives: Arc<KnownHives>,
+    /// Hives that admin calls are passed on to. Changed while it runs.
+    pub known_hives: Arc<ArcSwap<KnownHives>>,
     /// How long the gateway waits for what.
     pub gateway: GatewayConfig,
     /// What requests to the gateway may hold at once.
@@ -100,7 +101,7 @@ impl QueenState {
         let sweeper = PlacementActor::new(placement.clone());
         start_guarded(arbiter, |_| sweeper, on_exit("placement"));
         let (intake, started) = (Arc::default(), Instant::now());
-        let known_hives = Arc::new(known_hives);
+        let known_hives = Arc::new(ArcSwap::from_pointee(known_hives));
         Self {
             reader,
             registry,

@@ -8,9 +8,13 @@ use super::secret_file::{self, Access, SecretFileError};
 use crate::limits::PEM_MAX;
 use arc_swap::ArcSwap;
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
+    ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+    client::{
+        Resumption, WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
     crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
@@ -113,9 +117,12 @@ impl ResolvesServerCert for CurrentIdentity {
     }
 }
 
-/// Whom a client trusts: some authorities, and nobody else.
+/// Whom a client trusts: some authorities, and nobody else. A copy is changed with it.
 #[derive(Clone)]
-pub struct Authorities(Arc<ClientConfig>);
+pub struct Authorities {
+    config: Arc<ClientConfig>,
+    judge: Arc<Judge>,
+}
 
 impl fmt::Debug for Authorities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -147,22 +154,78 @@ impl Authorities {
         Self::of(roots).map_err(|error| TlsError::NoSystemAuthorities(error.to_string()))
     }
 
-    /// Nobody: no handshake succeeds, but it shows whether the other side speaks TLS.
-    pub fn nobody() -> Result<Self, rustls::Error> {
-        Self::of(RootCertStore::empty())
+    fn of(roots: RootCertStore) -> Result<Self, rustls::Error> {
+        let judge = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+            .build()
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
+        let judge = Arc::new(Judge(ArcSwap::new(judge)));
+        let mut config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::clone(&judge) as _)
+            .with_no_client_auth();
+        // A session that is taken up again is not judged again.
+        config.resumption = Resumption::disabled();
+        Ok(Self { config: Arc::new(config), judge })
     }
 
-    fn of(roots: RootCertStore) -> Result<Self, rustls::Error> {
-        let config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self(Arc::new(config)))
+    /// Trusts whom `others` trust, for connections from now on.
+    pub fn change(&self, others: &Self) {
+        self.judge.0.store(others.judge.0.load_full());
     }
 
     /// For a client.
     pub fn client_config(&self) -> Arc<ClientConfig> {
-        Arc::clone(&self.0)
+        Arc::clone(&self.config)
+    }
+}
+
+/// For a client that trusts nobody: no handshake succeeds, but it shows whether the other side speaks TLS.
+pub fn trust_nobody() -> Result<Arc<ClientConfig>, rustls::Error> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// The library's own judgement, by the authorities of the moment.
+#[derive(Debug)]
+struct Judge(ArcSwap<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for Judge {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let judge = self.0.load();
+        judge.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.load().verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.load().verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.load().supported_verify_schemes()
     }
 }
 

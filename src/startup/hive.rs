@@ -1,6 +1,9 @@
 //! A hive, built.
 
-use super::{Front, Server, StartupError, Vital, http_threads, open_files::OpenFiles, serve};
+use super::{
+    Front, Server, StartupError, Vital, change_authorities, http_threads, open_files::OpenFiles,
+    serve,
+};
 use crate::{
     actors::{
         gpu_sampler::{GpuSampler, GpuSamplerConfig, GpuView},
@@ -24,6 +27,7 @@ use crate::{
         process::adopt_orphans,
         sampler::Sampler,
         state_dir::StateDir,
+        tls::Authorities,
     },
     settings::{
         AdminSettings, CgroupMode, CgroupSettings, GpuSettings, GpuSourceChoice, HiveSettings,
@@ -50,6 +54,7 @@ pub(super) struct Hive {
     on_exit: OnExit,
     tree: Option<CgroupTree>,
     policy: Arc<ArcSwap<AdminPolicy>>,
+    authorities: Option<Authorities>,
     /// What it was started with and cannot change while it runs, in text.
     running: String,
     arbiters: [Arbiter; 3],
@@ -128,16 +133,29 @@ impl Hive {
         tracing::info!(role = "hive", addr = %address, hive_id = settings.id, "listening");
         let arbiters = [actors, monitors, loads];
         let on_exit = settings.on_exit;
-        Ok(Self { spawner, sender, server, closing, on_exit, tree, policy, running, arbiters })
+        let authorities = settings.authorities;
+        Ok(Self {
+            spawner,
+            sender,
+            server,
+            closing,
+            on_exit,
+            tree,
+            policy,
+            authorities,
+            running,
+            arbiters,
+        })
     }
 
-    /// Takes the list of workers, what the API may run, tokens and the certificate.
+    /// Takes the list of workers, what the API may run, tokens, the certificate and whom to trust.
     pub(super) async fn reload(&self, settings: HiveSettings) {
         if fixed(&settings) != self.running {
             tracing::warn!("[hive] has other changes too: they need a restart of the hive");
         }
         self.policy.store(Arc::new(policy_of(&settings)));
         self.server.front.reload(rules_of(&settings), settings.tls);
+        change_authorities(self.authorities.as_ref(), settings.authorities.as_ref());
         let _ = self.sender.send(ChangeToken(settings.queen_token)).await;
         let _ = self.spawner.send(Reload(settings.workers)).await;
     }

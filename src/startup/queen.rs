@@ -1,6 +1,6 @@
 //! A queen, built.
 
-use super::{Front, Server, StartupError, Vital, http_threads, serve};
+use super::{Front, Server, StartupError, Vital, change_authorities, http_threads, serve};
 use crate::{
     actors::{
         fleet::FreshnessLimits,
@@ -11,12 +11,14 @@ use crate::{
         auth::{GuardConfig, Role, Rules, origin::OwnNames},
         queen::{ACCESS, GatewayConfig, KnownHives, QueenCounters, QueenState, configure},
     },
+    platform::tls::Authorities,
     settings::QueenSettings,
 };
 use actix::Arbiter;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    sync::Arc,
 };
 
 /// A few threads serve any number of dashboards.
@@ -26,6 +28,7 @@ pub(super) struct Queen {
     state: QueenState,
     server: Server,
     arbiter: Arbiter,
+    authorities: Option<Authorities>,
 }
 
 impl Queen {
@@ -47,11 +50,7 @@ impl Queen {
             queen_heartbeat_interval: settings.queen_heartbeat_interval,
         };
         let state = {
-            let known = KnownHives {
-                listed: settings.hives.clone(),
-                local_too: !rules_of(&settings).required(),
-                authorities: settings.authorities.clone(),
-            };
+            let known = known_hives(&settings);
             let placement = Placement::new(PlacementConfig {
                 limits: config.limits,
                 queue_limit: settings.gateway.queue_limit,
@@ -71,11 +70,14 @@ impl Queen {
         let server = serve(listener, threads, state.clone(), front, configure)
             .map_err(|source| StartupError::System("serve HTTP", source))?;
         tracing::info!(role = "queen", addr = %address, "listening");
-        Ok(Self { state, server, arbiter })
+        Ok(Self { state, server, arbiter, authorities: settings.authorities })
     }
 
-    /// Takes the tokens and the certificate.
+    /// Takes the tokens, the certificate, the list of hives and whom to trust.
     pub(super) fn reload(&self, settings: QueenSettings) {
+        change_authorities(self.authorities.as_ref(), settings.authorities.as_ref());
+        let known = KnownHives { authorities: self.authorities.clone(), ..known_hives(&settings) };
+        self.state.known_hives.store(Arc::new(known));
         self.server.front.reload(rules_of(&settings), settings.tls);
     }
 
@@ -84,6 +86,14 @@ impl Queen {
         self.state.close_streams().await;
         self.server.stop().await;
         self.arbiter.stop();
+    }
+}
+
+fn known_hives(settings: &QueenSettings) -> KnownHives {
+    KnownHives {
+        listed: settings.hives.clone(),
+        local_too: !rules_of(settings).required(),
+        authorities: settings.authorities.clone(),
     }
 }
 

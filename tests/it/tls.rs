@@ -160,3 +160,38 @@ async fn a_cookie_of_a_queen_with_tls_is_for_tls_only() {
     assert_eq!(answer.status, 200);
     assert!(answer.header("set-cookie").unwrap().contains("; Secure"), "{answer:?}");
 }
+
+#[actix_web::test]
+async fn sighup_takes_other_authorities_and_other_hives() {
+    let (site, authority, other) = (Site::new(), Authority::new(), Authority::new());
+    let port = free_port();
+    let mut config = queen_with_tls(&site, &authority);
+    let elsewhere = json!([{"id": "another", "url": "https://127.0.0.1:1"}]);
+    config["queen"]["hives"] = elsewhere;
+    config["queen"]["tls_ca_file"] = other.bundle(&site);
+    let mut queen = site.start("queen", &config).await;
+    let api = queen.queen().secure(authority.trusting());
+    let mut hive = site.hive_config(Some(api.url()));
+    hive["hive"]["bind"] = json!(format!("127.0.0.1:{port}"));
+    hive["hive"]["hostname"] = json!("10.0.0.1");
+    hive["hive"]["tls"] = authority.issue(&site, "hive");
+    hive["hive"]["tls_ca_file"] = other.bundle(&site);
+    let mut hive = site.start("hive", &hive).await;
+    hive.log_line(|line| line.contains("certificate").then_some(())).await;
+
+    authority.bundle(&site);
+    proc::signal(hive.pid(), Signal::SIGHUP);
+    eventually(secs(10), async || match api.get("/v1/hives/test-hive").await {
+        answer if answer.status == 200 => Ok(()),
+        answer => Err(answer.text),
+    })
+    .await;
+    assert_eq!(api.get("/v1/hives/test-hive/workers").await.status, 403, "it is not listed");
+
+    let listed = json!([{"id": "test-hive", "url": format!("https://127.0.0.1:{port}")}]);
+    config["queen"]["hives"] = listed;
+    site.write("queen", &config);
+    proc::signal(queen.pid(), Signal::SIGHUP);
+    queen.log_line(|line| line.contains("configuration read again").then_some(())).await;
+    api.get("/v1/hives/test-hive/workers").await.expect(200);
+}

@@ -95,7 +95,7 @@ async fn forward(
 ) -> Result<HttpResponse, HttpError> {
     let OfHive { id } = path.into_inner();
     let HiveAddress { url: hive, token } = address_of(&state, &id)?;
-    let client = client.get_or_init(|| self::client(state.known_hives.authorities.as_ref()));
+    let client = client.get_or_init(|| self::client(state.known_hives.load().authorities.as_ref()));
     // As it came: what is encoded stays encoded.
     let raw = request.uri().path_and_query().map_or("", |path| path.as_str());
     let call = raw.strip_prefix("/v1/hives/").and_then(|raw| raw.split_once('/'));
@@ -177,7 +177,7 @@ async fn quiet(
 }
 
 fn address_of(state: &QueenState, id: &str) -> Result<HiveAddress, HttpError> {
-    let known = &state.known_hives;
+    let known = state.known_hives.load();
     if let Some(listed) = known.listed.get(id) {
         return Ok(listed.clone());
     }
