@@ -265,6 +265,35 @@ async fn the_queen_passes_admin_calls_on_to_a_hive_of_its_own_machine() {
 }
 
 #[actix_web::test]
+async fn what_a_queen_passed_on_and_answered_it_knows() {
+    let site = Site::new();
+    let (queen, _hive) = site.start_both(json!([])).await;
+    eventually(secs(5), async || {
+        let hives = queen.queen().get("/v1/hives/test-hive").await;
+        if hives.status == 200 { Ok(()) } else { Err(hives.text) }
+    })
+    .await;
+    let workers = "/v1/hives/test-hive/workers";
+    for name in ["a", "b", "c", "d", "e"] {
+        let spec = json!({"group": "g", "instance": name, "command": "/bin/sleep", "args": ["1000"],
+                          "url": "http://127.0.0.1:1", "model": name});
+        let made = queen.queen().post(workers, spec).await.expect(201);
+        let known = queen.queen().get(&format!("/v1/workers/test-hive/g/{name}")).await.expect(200);
+        assert_eq!(known["pid"], made["pid"]);
+    }
+    let ask = json!({"model": "a", "ttl_ms": 1});
+    for _ in 0..3 {
+        queen.queen().post("/v1/schedule", ask.clone()).await.expect(200);
+        queen.queen().post(&format!("{workers}/g/a/drain"), json!({})).await.expect(200);
+        queen.queen().post("/v1/schedule", ask.clone()).await.expect(503);
+        queen.queen().post(&format!("{workers}/g/a/resume"), json!({})).await.expect(200);
+    }
+    let again = queen.queen().post(&format!("{workers}/g/a/restart"), json!({})).await.expect(200);
+    let known = queen.queen().get("/v1/workers/test-hive/g/a").await.expect(200);
+    assert_eq!(known["pid"], again["pid"]);
+}
+
+#[actix_web::test]
 async fn the_queen_passes_nothing_on_to_where_a_heartbeat_points() {
     let site = Site::new();
     let mut config = site.queen_config();

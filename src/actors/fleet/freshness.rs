@@ -36,7 +36,7 @@ pub fn freshness(
 ) -> Option<Freshness> {
     if age >= limits.evict_after {
         None
-    } else if age >= limits.down_after {
+    } else if age >= down_after(limits, interval_ms) {
         Some(Freshness::Down)
     } else if age >= late_after(limits, interval_ms) {
         Some(Freshness::Degraded)
@@ -68,15 +68,25 @@ pub fn takes_work_for(
     if turned_away(hive).is_some() {
         Duration::ZERO
     } else if hive.operational_status == OperationalStatus::Stopping {
-        limits.down_after
+        down_after(limits, interval_ms)
     } else {
-        late_after(limits, interval_ms).min(limits.down_after)
+        late_after(limits, interval_ms)
     }
 }
 
 fn late_after(limits: &FreshnessLimits, interval_ms: Option<u64>) -> Duration {
     let own = Duration::from_millis(interval_ms.unwrap_or(0));
-    limits.degraded_after.max(own.saturating_mul(INTERVALS_BEFORE_DEGRADED))
+    limits.degraded_after.max(own.saturating_mul(INTERVALS_BEFORE_DEGRADED)).min(limits.evict_after)
+}
+
+/// Never before it is late: one that sends so seldom has one interval more.
+fn down_after(limits: &FreshnessLimits, interval_ms: Option<u64>) -> Duration {
+    let late = late_after(limits, interval_ms);
+    if late < limits.down_after {
+        return limits.down_after;
+    }
+    let own = Duration::from_millis(interval_ms.unwrap_or(0));
+    late.saturating_add(own).min(limits.evict_after)
 }
 
 #[cfg(test)]
@@ -105,7 +115,12 @@ mod tests {
         assert_eq!(at(5_999, Some(2_000)), Some(Freshness::Healthy));
         assert_eq!(at(6_000, Some(2_000)), Some(Freshness::Degraded));
         assert_eq!(at(2_999, Some(10)), Some(Freshness::Healthy));
-        assert_eq!(at(10_000, Some(u64::MAX)), Some(Freshness::Down));
+        assert_eq!(at(10_000, Some(3_000)), Some(Freshness::Down));
+        assert_eq!(at(14_999, Some(5_000)), Some(Freshness::Healthy));
+        assert_eq!(at(15_000, Some(5_000)), Some(Freshness::Degraded));
+        assert_eq!(at(20_000, Some(5_000)), Some(Freshness::Down));
+        assert_eq!(at(89_999, Some(u64::MAX)), Some(Freshness::Healthy));
+        assert_eq!(at(90_000, Some(u64::MAX)), None);
     }
 
     #[test]
@@ -121,7 +136,9 @@ mod tests {
         assert_eq!(seconds(None, stopping, false), 0);
         assert_eq!(seconds(None, ready, true), 3);
         assert_eq!(seconds(Some(2_000), ready, true), 6);
-        assert_eq!(seconds(Some(60_000), ready, true), 10);
+        assert_eq!(seconds(Some(5_000), ready, true), 15);
+        assert_eq!(seconds(Some(5_000), stopping, true), 20);
+        assert_eq!(seconds(Some(u64::MAX), ready, true), 90);
     }
 
     #[test]

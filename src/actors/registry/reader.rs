@@ -13,7 +13,10 @@ use crate::contract::{
 };
 use crate::limits::{HISTORY_POINTS_MAX, Limit};
 use std::{sync::Arc, time::Duration};
-use tokio::time::Instant;
+use tokio::{
+    sync::{Notify, futures::Notified},
+    time::Instant,
+};
 
 /// A read-only handle on the registry, cheap to clone.
 #[derive(Clone, Debug)]
@@ -22,6 +25,7 @@ pub struct RegistryReader {
     placement: Placement,
     limits: FreshnessLimits,
     clock: HistoryClock,
+    stored: Arc<Notify>,
 }
 
 impl RegistryReader {
@@ -30,8 +34,14 @@ impl RegistryReader {
         placement: Placement,
         limits: FreshnessLimits,
         clock: HistoryClock,
+        stored: Arc<Notify>,
     ) -> Self {
-        Self { hives, placement, limits, clock }
+        Self { hives, placement, limits, clock, stored }
+    }
+
+    /// Comes when the next heartbeat, of any hive, has been stored.
+    pub fn next_heartbeat(&self) -> Notified<'_> {
+        self.stored.notified()
     }
 
     /// Every hive that is not yet to be forgotten, sorted by id.

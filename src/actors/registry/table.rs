@@ -21,7 +21,7 @@ use crate::{
 };
 use dashmap::DashMap;
 use std::{collections::HashMap, sync::Arc};
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 /// After trimming, this part of the history budget is left free, so that the next new worker does
 /// not have everything trimmed again.
@@ -69,6 +69,7 @@ pub(super) struct Table {
     workers: usize,
     clock: HistoryClock,
     budget: HistoryBudget,
+    stored: Arc<Notify>,
 }
 
 impl Table {
@@ -82,6 +83,7 @@ impl Table {
             hives: Arc::default(),
             ledgers: HashMap::new(),
             workers: 0,
+            stored: Arc::default(),
         }
     }
 
@@ -92,6 +94,7 @@ impl Table {
             self.placement.clone(),
             self.config.limits,
             self.clock,
+            Arc::clone(&self.stored),
         )
     }
 
@@ -115,6 +118,7 @@ impl Table {
         let record = Arc::new(record);
         self.put(&record, now);
         self.placement.observe(&record, now);
+        self.stored.notify_waiters();
         told.push(StreamEvent::Telemetry(record));
         (Outcome::Stored, told)
     }

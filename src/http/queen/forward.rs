@@ -4,8 +4,10 @@
 //! the address given there, with the token given there. Only while nobody is asked for a token, a hive on
 //! this very machine is taken as it comes.
 
+mod heard;
+
 use super::QueenState;
-use crate::limits::{DRAIN_MAX_MS, Limit};
+use crate::limits::{DRAIN_MAX_MS, Limit, SMALL_BODY_MAX};
 use crate::{
     http::{
         auth::{Class, session_end},
@@ -23,6 +25,7 @@ use actix_web::{
 };
 use awc::{Client, Connector};
 use futures_util::StreamExt as _;
+use heard::heard;
 use serde::Deserialize;
 use std::{cell::OnceCell, collections::HashMap, net::IpAddr, time::Duration};
 use tokio::time::Instant;
@@ -32,6 +35,9 @@ const HEADERS: [header::HeaderName; 3] = [header::CONTENT_TYPE, header::RETRY_AF
 
 /// How long a drain waits for what is in flight, unless it says otherwise, ms.
 const DRAIN_TIMEOUT_MS: u64 = 30_000;
+
+/// A worker with its spec is not much longer than what it was asked for with, bytes.
+const ANSWER_MAX: usize = 4 * SMALL_BODY_MAX;
 
 /// Where calls are passed on to.
 #[derive(Clone, Debug, Default)]
@@ -108,10 +114,11 @@ async fn forward(
     if let Some(content_type) = request.headers().get(header::CONTENT_TYPE) {
         passed_on = passed_on.insert_header((header::CONTENT_TYPE, content_type.clone()));
     }
-    let answer = passed_on.send_body(small_body::read(payload).await?).await.map_err(|error| {
-        let message = format!("hive {id:?} does not answer at {hive}: {error}");
-        HttpError::new(StatusCode::BAD_GATEWAY, "hive_unreachable", message)
-    })?;
+    let mut answer =
+        passed_on.send_body(small_body::read(payload).await?).await.map_err(|error| {
+            let message = format!("hive {id:?} does not answer at {hive}: {error}");
+            HttpError::new(StatusCode::BAD_GATEWAY, "hive_unreachable", message)
+        })?;
     if answer.status().is_success()
         && request.method() == Method::POST
         && let Some(worker) = call_path(call).and_then(drained)
@@ -123,6 +130,14 @@ async fn forward(
         if let Some(value) = answer.headers().get(&name) {
             response.insert_header((name, value.clone()));
         }
+    }
+    if answer.status().is_success() && request.method() == Method::POST {
+        let body = answer.body().limit(ANSWER_MAX).await.map_err(|error| {
+            let message = format!("hive {id:?} broke off its answer: {error}");
+            HttpError::new(StatusCode::BAD_GATEWAY, "hive_unreachable", message)
+        })?;
+        heard(&state, &id, &body).await;
+        return Ok(response.body(body));
     }
     // A log that is followed ends with the session that gave a right to it; what is done is answered.
     let end = session_end(&request, Class::Admin).filter(|_| request.method() == Method::GET);
