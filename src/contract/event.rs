@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ExitRecord {
     /// When it was noticed, RFC 3339.
-    #[schema(max_length = 128)]
+    #[schema(max_length = 128, format = DateTime)]
     pub at: String,
     /// Exit code; `None` after a signal, or where the kernel did not tell.
     #[serde(default)]
@@ -58,7 +58,7 @@ pub struct LifecycleEvent {
     #[serde(rename = "type")]
     pub kind: EventKind,
     /// When, RFC 3339.
-    #[schema(max_length = 128)]
+    #[schema(max_length = 128, format = DateTime)]
     pub at: String,
     /// The worker's group.
     #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]

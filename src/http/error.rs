@@ -7,6 +7,9 @@ use actix_web::{
 };
 use std::fmt;
 
+/// Of a client that closed its side; the number is the one that nginx logs for it.
+pub const CLIENT_GONE: u16 = 499;
+
 /// An error on its way to a client.
 #[derive(Debug)]
 pub struct HttpError {
@@ -80,6 +83,9 @@ impl ResponseError for HttpError {
 
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status);
+        if self.status.as_u16() == CLIENT_GONE {
+            response.reason("Client Closed Request");
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }

@@ -218,8 +218,8 @@ fn answer_with(state: &HiveState, name: &WorkerName) -> Answer {
         (status = 500, description = "It could not be started, for no fault of the spec"),
         (status = 503, description = "The hive is ending"),
     ))]
-async fn spawn(state: State, payload: web::Payload) -> Answer {
-    let spec = read_spec(&state, payload).await?;
+async fn spawn(state: State, request: HttpRequest, payload: web::Payload) -> Answer {
+    let spec = read_spec(&state, &request, payload).await?;
     state.policy.load().check(&spec)?;
     let name = WorkerName::new(&spec.group, &spec.instance);
     match state.spawner.send(SpawnWorker(spec)).await.map_err(closed)? {
@@ -241,8 +241,12 @@ async fn spawn(state: State, payload: web::Payload) -> Answer {
     }
 }
 
-async fn read_spec(state: &HiveState, payload: web::Payload) -> Result<WorkerSpec, HttpError> {
-    let body = small_body::read(payload).await?;
+async fn read_spec(
+    state: &HiveState,
+    request: &HttpRequest,
+    payload: web::Payload,
+) -> Result<WorkerSpec, HttpError> {
+    let body = small_body::read(request.headers(), payload).await?;
     let value = serde_json::from_slice(&body).map_err(|error| {
         HttpError::bad_request("invalid_json", format!("the body is not JSON: {error}"))
     })?;

@@ -48,3 +48,36 @@ async fn who_asks_for_a_websocket_is_told_at_once_that_there_is_none() {
         assert!(told.starts_with("http/1.1 426 ") && told.contains("no_websocket"), "{told}");
     }
 }
+
+#[actix_web::test]
+async fn a_head_of_the_stream_is_answered_and_is_no_client_of_it() {
+    let site = Site::new();
+    let queen = site.start("queen", &site.queen_config()).await;
+    let address = queen.queen().address().to_owned();
+    let head =
+        "HEAD /v1/heartbeats/stream HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n";
+    let answer = told(&address, head);
+    assert!(
+        answer.starts_with("http/1.1 200 ") && answer.contains("text/event-stream"),
+        "{answer}"
+    );
+}
+
+#[actix_web::test]
+async fn a_body_that_says_it_is_too_long_is_refused_before_it_comes() {
+    let site = Site::new();
+    let queen = site.start("queen", &site.queen_config()).await;
+    let address = queen.queen().address().to_owned();
+    for path in ["/v1/schedule", "/login", "/v1/hive-heartbeat", "/v1/chat/completions"] {
+        let mut client = TcpStream::connect(&address).expect("it listens");
+        client.set_read_timeout(Some(secs(5))).expect("it is set");
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: 99999999999\r\n\r\n"
+        );
+        client.write_all(head.as_bytes()).expect("it is sent");
+        let mut answer = [0; 64];
+        let read = client.read(&mut answer).expect("it is answered");
+        let answer = String::from_utf8_lossy(&answer[..read]);
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{path}: {answer}");
+    }
+}

@@ -120,6 +120,7 @@ fn derive_idle(source: Option<GpuSource>, worker: &WorkerReport) -> Option<bool>
     match source {
         None => Some(worker.gpu_util_pct == 0.0),
         Some(GpuSource::None) => worker.pid.map(|_| worker.cpu_pct < IDLE_CPU_PCT),
+        Some(GpuSource::Nvml | GpuSource::NvidiaSmi) if worker.gpu_util_pct > 0.0 => Some(false),
         Some(GpuSource::Nvml | GpuSource::NvidiaSmi | GpuSource::Unknown) => None,
     }
 }
@@ -147,6 +148,7 @@ mod tests {
         assert_eq!(derive_idle(Some(GpuSource::None), &calm), Some(true));
         assert_eq!(derive_idle(Some(GpuSource::Unknown), &calm), None);
         assert_eq!(derive_idle(Some(GpuSource::Nvml), &calm), None);
+        assert_eq!(derive_idle(Some(GpuSource::Nvml), &busy), Some(false));
     }
 
     #[test]

@@ -84,7 +84,9 @@ pub(in crate::http) async fn login(
     payload: web::Payload,
 ) -> Answer {
     let kind = Kind::of(&request)?;
-    let body = small_body::read_at_most(payload, LOGIN_BODY_MAX, Limit::LoginBody).await?;
+    let body =
+        small_body::read_at_most(request.headers(), payload, LOGIN_BODY_MAX, Limit::LoginBody)
+            .await?;
     let token = kind.token(&body)?;
     if !guard.needs_token().0 {
         return Ok(kind.answer(Role::Admin, None));

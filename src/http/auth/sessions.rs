@@ -1,6 +1,6 @@
 //! Sessions of browsers: a random id in a cookie stands for a role until it expires.
 //!
-//! Invariant: at most [`LOGIN_SESSIONS_MAX`], none beyond [`LIFETIME`]; an id is 244 random bits, of which half
+//! Invariant: at most [`LOGIN_SESSIONS_MAX`] of each role, so that none can end those of another, and none beyond [`LIFETIME`]; an id is 244 random bits, of which half
 //! find the session and half are compared in constant time. Kept in memory only. Whatever ends a session,
 //! its [`SessionEnd`] is reached.
 
@@ -51,9 +51,10 @@ impl Sessions {
     /// A new one; what is returned is its id.
     pub fn open(&mut self, role: Role, now: Instant) -> String {
         self.0.retain(|_, session| is_good(session, now));
-        if self.0.len() >= LOGIN_SESSIONS_MAX {
+        let of_role = || self.0.iter().filter(|(_, session)| session.role == role);
+        if of_role().count() >= LOGIN_SESSIONS_MAX {
             Limit::LoginSessions.reached();
-            let oldest = self.0.iter().min_by_key(|(_, session)| session.since);
+            let oldest = of_role().min_by_key(|(_, session)| session.since);
             if let Some(key) = oldest.map(|(key, _)| *key) {
                 self.0.remove(&key);
             }
@@ -147,6 +148,16 @@ mod tests {
         let now = at(LOGIN_SESSIONS_MAX);
         assert_eq!(sessions.role(&ids[0], now), None);
         assert!(ids[1..].iter().all(|id| sessions.role(id, now).is_some()));
+    }
+
+    #[test]
+    fn no_role_ends_the_sessions_of_another() {
+        let (mut sessions, now) = (Sessions::default(), Instant::now());
+        let admin = sessions.open(Role::Admin, now);
+        for _ in 0..=LOGIN_SESSIONS_MAX {
+            sessions.open(Role::Inference, now);
+        }
+        assert_eq!(sessions.role(&admin, now), Some(Role::Admin));
     }
 
     #[test]

@@ -99,7 +99,18 @@ fn unreadable(error: PayloadError) -> HttpError {
     if matches!(error, PayloadError::Overflow) {
         return too_large();
     }
-    HttpError::bad_request("unreadable_body", format!("the body cannot be read: {error}"))
+    HttpError::bad_request("unreadable_body", unreadable_text(&error))
+}
+
+/// In words of ours: the library's show its insides.
+fn unreadable_text(error: &PayloadError) -> String {
+    let why = match error {
+        PayloadError::Incomplete(_) => "it breaks off",
+        PayloadError::EncodingCorrupted => "it is not encoded as content-encoding says",
+        PayloadError::UnknownLength => "its length is not known",
+        _ => "its framing or its encoding is broken",
+    };
+    format!("the body cannot be read: {why}")
 }
 
 /// The payload in pieces of at most [`PIECE`] bytes.

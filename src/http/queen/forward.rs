@@ -114,8 +114,10 @@ async fn forward(
     if let Some(content_type) = request.headers().get(header::CONTENT_TYPE) {
         passed_on = passed_on.insert_header((header::CONTENT_TYPE, content_type.clone()));
     }
-    let mut answer =
-        passed_on.send_body(small_body::read(payload).await?).await.map_err(|error| {
+    let mut answer = passed_on
+        .send_body(small_body::read(request.headers(), payload).await?)
+        .await
+        .map_err(|error| {
             let message = format!("hive {id:?} does not answer at {hive}: {error}");
             HttpError::new(StatusCode::BAD_GATEWAY, "hive_unreachable", message)
         })?;

@@ -12,7 +12,7 @@ use actix_web::{
     App, FromRequest as _, ResponseError as _,
     dev::{Payload, ServiceResponse},
     error::PayloadError,
-    http::StatusCode,
+    http::{StatusCode, header::HeaderMap},
     test::{self, TestRequest},
 };
 use bytes::Bytes;
@@ -79,13 +79,17 @@ type Fill = fn(&mut HiveHeartbeat, usize);
 
 fn exit(lines: usize) -> ExitRecord {
     let tail = vec!["x"; lines];
-    serde_json::from_value(json!({"at": "", "uptime_s": 1, "log_tail": tail, "next": "stopped"}))
-        .unwrap()
+    serde_json::from_value(
+        json!({"at": "2026-01-01T00:00:00Z", "uptime_s": 1, "log_tail": tail, "next": "stopped"}),
+    )
+    .unwrap()
 }
 
 fn event() -> LifecycleEvent {
-    serde_json::from_value(json!({"seq": 1, "type": "worker_started", "at": "", "group": "a",
-        "instance": "1", "state": "starting"}))
+    serde_json::from_value(
+        json!({"seq": 1, "type": "worker_started", "at": "2026-01-01T00:00:00Z", "group": "a",
+        "instance": "1", "state": "starting"}),
+    )
     .unwrap()
 }
 
@@ -357,7 +361,8 @@ async fn a_body_is_bounded_in_time() {
 
     let counting = Counting::of(Limit::SmallBodyTime);
     let begun = Instant::now();
-    let late = small_body::read(web_payload(every(ms(100))).await).await.unwrap_err();
+    let late =
+        small_body::read(&HeaderMap::new(), web_payload(every(ms(100))).await).await.unwrap_err();
     assert_eq!(late.status_code(), StatusCode::REQUEST_TIMEOUT);
     assert!(
         (SMALL_BODY_WITHIN..SMALL_BODY_WITHIN + ms(100)).contains(&begun.elapsed()),
@@ -374,10 +379,11 @@ fn ms(ms: u64) -> Duration {
 #[actix_web::test]
 async fn a_small_body_is_bounded_in_size() {
     let whole = |n| stream::once(async move { Ok(Bytes::from(vec![b' '; n])) });
-    let read = small_body::read(web_payload(whole(SMALL_BODY_MAX)).await).await;
+    let read = small_body::read(&HeaderMap::new(), web_payload(whole(SMALL_BODY_MAX)).await).await;
     assert_eq!(read.unwrap().len(), SMALL_BODY_MAX);
     let counting = Counting::of(Limit::SmallBody);
-    let refused = small_body::read(web_payload(whole(SMALL_BODY_MAX + 1)).await).await;
+    let refused =
+        small_body::read(&HeaderMap::new(), web_payload(whole(SMALL_BODY_MAX + 1)).await).await;
     assert_eq!(refused.unwrap_err().status_code(), StatusCode::PAYLOAD_TOO_LARGE);
     counting.counted();
 }

@@ -62,8 +62,8 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         (status = 503, description = "Nobody takes it, and why each does not; or, without `rejected`, too many \
             reservations are held", body = Unscheduled),
     ))]
-async fn schedule(state: State, payload: web::Payload) -> Answer {
-    let request: ScheduleRequest = read(payload).await?;
+async fn schedule(state: State, http: HttpRequest, payload: web::Payload) -> Answer {
+    let request: ScheduleRequest = read(&http, payload).await?;
     check(&request)?;
     match state.placement.schedule(&request) {
         Ok(reserved) => answer(&state, &reserved),
@@ -153,8 +153,13 @@ pub(super) fn asked(query: &str) -> Result<ScheduleRequest, HttpError> {
         (status = 409, description = "It is in use, and cannot be renewed"),
         (status = 500, description = "The worker went in this very moment"),
     ))]
-async fn renew(state: State, path: web::Path<String>, payload: web::Payload) -> Answer {
-    let RenewRequest { ttl_ms } = read(payload).await?;
+async fn renew(
+    state: State,
+    http: HttpRequest,
+    path: web::Path<String>,
+    payload: web::Payload,
+) -> Answer {
+    let RenewRequest { ttl_ms } = read(&http, payload).await?;
     ttl_ms.map_or(Ok(()), check_ttl)?;
     let id = id_of(&path)?;
     let reserved = state.placement.renew(id, ttl_ms.map(Duration::from_millis));
@@ -191,8 +196,11 @@ fn reservation_error(error: ReservationError, id: &str) -> HttpError {
 }
 
 /// An empty body says nothing, as `{}` does.
-async fn read<T: DeserializeOwned + Default>(payload: web::Payload) -> Result<T, HttpError> {
-    let body = small_body::read(payload).await?;
+async fn read<T: DeserializeOwned + Default>(
+    request: &HttpRequest,
+    payload: web::Payload,
+) -> Result<T, HttpError> {
+    let body = small_body::read(request.headers(), payload).await?;
     if body.is_empty() {
         return Ok(T::default());
     }

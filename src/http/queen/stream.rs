@@ -13,7 +13,10 @@ use crate::{
 use actix_web::{
     HttpRequest, HttpResponse,
     body::{BodySize, MessageBody},
-    http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, VARY},
+    http::{
+        Method,
+        header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, VARY},
+    },
     web,
 };
 use bytes::Bytes;
@@ -60,16 +63,20 @@ pub(super) async fn get(
     let (hive, last) = params::stream(request.query_string())?;
     let header = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
     let last_event_id = header.or(last.as_deref()).and_then(EventId::parse);
-    let subscription = subscribe(&state, Subscribe { hive, last_event_id }).await?;
-    socket::let_go_of_duplicate(&request);
-    Ok(HttpResponse::Ok()
+    let mut answer = HttpResponse::Ok();
+    answer
         .insert_header((CONTENT_TYPE, "text/event-stream"))
         .insert_header((CACHE_CONTROL, "no-store"))
-        .insert_header(("x-accel-buffering", "no"))
-        .body(StreamBody {
-            subscription,
-            end: session_end(&request, Class::Read).map(|end| Box::pin(end.reached()) as End),
-        }))
+        .insert_header(("x-accel-buffering", "no"));
+    if request.method() == Method::HEAD {
+        return Ok(answer.finish());
+    }
+    let subscription = subscribe(&state, Subscribe { hive, last_event_id }).await?;
+    socket::let_go_of_duplicate(&request);
+    Ok(answer.body(StreamBody {
+        subscription,
+        end: session_end(&request, Class::Read).map(|end| Box::pin(end.reached()) as End),
+    }))
 }
 
 async fn subscribe(state: &QueenState, message: Subscribe) -> Result<Subscription, HttpError> {

@@ -11,7 +11,7 @@ use crate::limits::{
 };
 use crate::settings::{has_port_if_any, is_name};
 use actix_web::http::Uri;
-use std::{collections::HashSet, fmt};
+use std::{collections::HashSet, fmt, net::Ipv6Addr};
 
 /// A bad value is shown up to this many characters.
 const SHOWN_LIMIT: usize = 64;
@@ -38,19 +38,11 @@ const TEXT: Most = (TEXT_MAX, Limit::HeartbeatText);
 /// Whether the heartbeat may be stored.
 pub fn validate(heartbeat: &HiveHeartbeat) -> Check {
     hive(&heartbeat.hive).map_err(|e| e.under("hive"))?;
-    if heartbeat.timestamp.len() > WORD_MAX
-        || heartbeat.timestamp.parse::<jiff::Timestamp>().is_err()
-    {
-        let allowed = "a time as in RFC 3339, such as 2026-01-01T00:00:00.123Z";
-        let beyond = heartbeat.timestamp.len() > WORD_MAX;
-        return Err(
-            refuse("timestamp", &heartbeat.timestamp, allowed).beyond(Limit::HeartbeatWord, beyond)
-        );
-    }
+    time("timestamp", &heartbeat.timestamp)?;
     if heartbeat.interval_ms.is_some_and(|ms| !(1..=HEARTBEAT_INTERVAL_MAX_MS).contains(&ms)) {
         let allowed = format!("1 to {HEARTBEAT_INTERVAL_MAX_MS}");
         let beyond = heartbeat.interval_ms.is_some_and(|ms| ms > 0);
-        return Err(refuse("interval_ms", &heartbeat.interval_ms, &allowed)
+        return Err(refuse("interval_ms", &heartbeat.interval_ms.unwrap_or(0), &allowed)
             .beyond(Limit::HeartbeatInterval, beyond));
     }
     optional("boot_id", heartbeat.boot_id.as_deref(), WORD)?;
@@ -66,7 +58,7 @@ fn hive(hive: &HiveInfo) -> Check {
     name("id", &hive.id)?;
     if hive.hostname.is_empty()
         || hive.hostname.len() > HEARTBEAT_HOSTNAME_MAX
-        || !hive.hostname.chars().all(|c| c.is_alphanumeric() || ".-_:%[]".contains(c))
+        || !is_host(&hive.hostname)
     {
         let allowed =
             format!("a host name or an IP address of at most {HEARTBEAT_HOSTNAME_MAX} bytes");
@@ -79,6 +71,17 @@ fn hive(hive: &HiveInfo) -> Check {
         return Err(refuse("port", &hive.port, "1 to 65535"));
     }
     text("version", &hive.version, WORD)
+}
+
+/// Colons are IPv6's alone, with or without brackets and a zone.
+fn is_host(text: &str) -> bool {
+    if !text.contains(':') {
+        return text.chars().all(|c| c.is_alphanumeric() || ".-_".contains(c));
+    }
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let (address, zone) = bare.split_once('%').unwrap_or((bare, ""));
+    address.parse::<Ipv6Addr>().is_ok()
+        && zone.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
 fn node(node: &NodeStats) -> Check {
@@ -136,7 +139,7 @@ fn worker_texts(worker: &WorkerReport) -> Check {
     if let Some(url) = worker.url.as_deref()
         && !is_base_url(url)
     {
-        let allowed = "a URL that begins with http:// or https://, names a host, a port of 1 to 65535 if any, and has no ? or #";
+        let allowed = "a URL that begins with http:// or https://, names a host, a port of 1 to 65535 if any, and no user, and has no ? or #";
         return Err(refuse("url", &url, allowed));
     }
     optional("retry_at", worker.retry_at.as_deref(), WORD)?;
@@ -156,12 +159,13 @@ fn is_base_url(text: &str) -> bool {
         && uri.is_ok_and(|uri| {
             matches!(uri.scheme_str(), Some("http" | "https"))
                 && uri.host().is_some_and(|host| !matches!(host, "" | "[]"))
+                && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
                 && has_port_if_any(&uri)
         })
 }
 
 fn exit(exit: &ExitRecord) -> Check {
-    text("at", &exit.at, WORD)?;
+    time("at", &exit.at)?;
     optional("signal", exit.signal.as_deref(), WORD)?;
     count("log_tail", exit.log_tail.len(), HEARTBEAT_LOG_TAIL_MAX, Limit::HeartbeatLogTail)?;
     each("log_tail", &exit.log_tail, |line| {
@@ -176,7 +180,7 @@ fn exit(exit: &ExitRecord) -> Check {
 fn event(event: &LifecycleEvent) -> Check {
     name("group", &event.group)?;
     name("instance", &event.instance)?;
-    text("at", &event.at, WORD)?;
+    time("at", &event.at)?;
     event.last_exit.as_ref().map_or(Ok(()), |e| exit(e).map_err(|e| e.under("last_exit")))
 }
 
@@ -222,6 +226,14 @@ fn name(field: &str, value: &str) -> Check {
     Err(refuse(field, &value, "1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit"))
 }
 
+fn time(field: &str, value: &str) -> Check {
+    if value.len() <= WORD_MAX && value.parse::<jiff::Timestamp>().is_ok() {
+        return Ok(());
+    }
+    let allowed = "a time as in RFC 3339, such as 2026-01-01T00:00:00.123Z";
+    Err(refuse(field, &value, allowed).beyond(Limit::HeartbeatWord, value.len() > WORD_MAX))
+}
+
 fn text(field: &str, value: &str, (most, limit): Most) -> Check {
     if value.len() > most || has_control(value) {
         let allowed = format!("{most} bytes at most, no control characters");
@@ -254,7 +266,8 @@ fn has_control(text: &str) -> bool {
 fn refuse(field: &str, value: &dyn fmt::Debug, allowed: &str) -> Invalid {
     let value = format!("{value:?}");
     let shown: String = value.chars().take(SHOWN_LIMIT).collect();
-    let rest = if shown.len() < value.len() { "…" } else { "" };
+    let quote = if value.starts_with('"') { "\"" } else { "" };
+    let rest = if shown.len() < value.len() { format!("…{quote}") } else { String::new() };
     Invalid {
         path: field.to_owned(),
         problem: format!("{shown}{rest} is not allowed; allowed: {allowed}"),

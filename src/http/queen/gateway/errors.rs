@@ -3,7 +3,7 @@
 use crate::limits::Limit;
 use crate::{
     actors::placement::{AdmissionRefusal, ReservationError},
-    http::error::HttpError,
+    http::error::{CLIENT_GONE, HttpError},
 };
 use actix_web::http::StatusCode;
 use std::time::Duration;
@@ -63,8 +63,8 @@ pub(super) fn bad_answer(worker: &str, why: impl std::fmt::Display) -> HttpError
     HttpError::new(StatusCode::BAD_GATEWAY, "bad_answer", message)
 }
 
-/// Nobody reads it; the number is the one that nginx logs for it.
+/// Seldom is there somebody to read it.
 pub(super) fn client_gone() -> HttpError {
-    let status = StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST);
+    let status = StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::BAD_REQUEST);
     HttpError::new(status, "client_gone", "the client has gone")
 }

@@ -72,6 +72,23 @@ fn a_message_shows_the_value_and_what_is_allowed_and_stays_short() {
     assert!(message.len() < 300 && !message.contains('\u{1}'), "{message}");
 }
 
+#[test]
+fn a_host_has_no_port_and_no_user_is_in_a_url() {
+    let with = |hostname: &str, url: &str| {
+        let mut one = valid();
+        one.hive.hostname = hostname.into();
+        one.workers[0].url = Some(url.into());
+        validate(&one).map_err(|invalid| invalid.path)
+    };
+    for host in ["gpu-1", "10.0.0.1", "::1", "[fe80::1%eth0]"] {
+        assert_eq!(with(host, "http://a:1"), Ok(()), "{host}");
+    }
+    for host in ["host:80", "10.0.0.1:80", "a%b", "[x]"] {
+        assert_eq!(with(host, "http://a:1"), Err("hive.hostname".into()), "{host}");
+    }
+    assert_eq!(with("h", "http://user:word@a:1"), Err("workers[0].url".into()));
+}
+
 proptest! {
     #[test]
     fn names_are_what_the_contract_says(name in "[A-Za-z0-9][A-Za-z0-9._-]{0,63}") {
