@@ -146,7 +146,7 @@ fn run(command: Command) -> ExitCode {
             Command::Logs(args) => logs::run(&args, output).await,
             Command::Explain(args) => explain::run(&args, output).await,
             Command::Top(args) => top::run(&args).await,
-            Command::Doctor(args) => doctor::run(&args, daemon::environment(), output).await,
+            Command::Doctor(args) => doctor::run(&args, std::env::vars_os(), output).await,
             Command::Completions { shell } => completions(shell, output),
             Command::EchoWorker(args) => {
                 echo_worker::run(args).await.map_err(|error| Failure::Refused(error.to_string()))

@@ -19,7 +19,7 @@ use crate::{
     settings::{self, SettingsError},
 };
 use serde::Serialize;
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 /// `rbee doctor`
 #[derive(Clone, Debug, clap::Args)]
@@ -97,7 +97,7 @@ struct Report<'a> {
 /// Examines and tells. Anything that does not work is a failure.
 pub async fn run(
     args: &DoctorArgs,
-    environment: impl Iterator<Item = (String, String)>,
+    environment: impl Iterator<Item = (OsString, OsString)>,
     output: Output,
 ) -> Result<(), Failure> {
     let findings = examine(args, environment).await;
@@ -119,7 +119,7 @@ pub async fn run(
 
 async fn examine(
     args: &DoctorArgs,
-    environment: impl Iterator<Item = (String, String)>,
+    environment: impl Iterator<Item = (OsString, OsString)>,
 ) -> Vec<Finding> {
     let settings = match settings::load(&args.config, environment, args.insecure) {
         Ok(settings) => settings,

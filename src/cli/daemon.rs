@@ -8,15 +8,9 @@ use crate::{
 use std::{io::IsTerminal, path::Path, process::ExitCode};
 use tracing_subscriber::EnvFilter;
 
-/// The environment's variables that are text.
-pub(super) fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-}
-
 /// Runs the roles of the file, or only says whether it is good.
 pub(super) fn run(path: &Path, check: bool, insecure: bool) -> ExitCode {
-    let settings = match settings::load(path, environment(), insecure) {
+    let settings = match settings::load(path, std::env::vars_os(), insecure) {
         Ok(settings) => settings,
         Err(error) => {
             report(&error);
@@ -30,7 +24,7 @@ pub(super) fn run(path: &Path, check: bool, insecure: bool) -> ExitCode {
     start_logging();
     let reload = {
         let path = path.to_path_buf();
-        move || settings::load(&path, environment(), insecure)
+        move || settings::load(&path, std::env::vars_os(), insecure)
     };
     match startup::run(settings, reload) {
         Ok(()) => ExitCode::SUCCESS,

@@ -217,7 +217,15 @@ fn base_of(url: &str) -> Result<String, Failure> {
     let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     let full = full.trim_end_matches('/').to_owned();
     let uri: Option<Uri> = full.parse().ok();
+    if full.contains('@') {
+        // Not shown: what stands before it may be a password.
+        let what = "--url must hold no user and no password: give a token with --token-file FILE or in RBEE_TOKEN";
+        return Err(Failure::Usage(what.into()));
+    }
     let usage = |what: &str| Failure::Usage(format!("--url {url:?} {what}"));
+    if full.contains(['?', '#']) {
+        return Err(usage("must have no query and no fragment: what follows ? or # is not used"));
+    }
     match uri.as_ref().and_then(|uri| uri.scheme_str().zip(uri.host())) {
         Some(("http" | "https", host)) if !host.is_empty() => Ok(full),
         _ => Err(usage("must be like http://127.0.0.1:7833")),
@@ -293,6 +301,18 @@ mod tests {
         }
         for bad in ["", "http://", "https://", "ftp://h", "a b"] {
             assert!(matches!(base_of(bad), Err(Failure::Usage(_))), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_has_no_password_and_no_query() {
+        for url in ["http://me:secret@h:1", "me:secret@h", "http://me:se/cret@h"] {
+            let Err(Failure::Usage(said)) = base_of(url) else { panic!("{url} is taken") };
+            assert!(said.contains("--token-file") && !said.contains("cret"), "{said}");
+        }
+        for url in ["http://127.0.0.1:1?x=1", "http://h/#a"] {
+            let Err(Failure::Usage(said)) = base_of(url) else { panic!("{url} is taken") };
+            assert!(said.contains("no query"), "{said}");
         }
     }
 

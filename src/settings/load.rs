@@ -9,6 +9,7 @@ use crate::limits::CONFIG_FILE_MAX;
 use config::{Config, Environment, File, FileFormat};
 use serde_json::{Map, Value};
 use std::{
+    ffi::OsString,
     io,
     path::{Path, PathBuf},
 };
@@ -59,7 +60,7 @@ fn listed(problems: &[Problem]) -> String {
 /// Reads `path`, applies `RBEE__SECTION__KEY` from `environment`, and validates all of it.
 pub fn load(
     path: &Path,
-    environment: impl IntoIterator<Item = (String, String)>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
     insecure: bool,
 ) -> Result<Settings, SettingsError> {
     let text = read_file(path)?;
@@ -87,7 +88,7 @@ fn read_file(path: &Path) -> Result<String, SettingsError> {
 fn merge(
     path: &Path,
     text: &str,
-    environment: impl IntoIterator<Item = (String, String)>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
     findings: &mut Findings,
 ) -> Result<Value, SettingsError> {
     let syntax = |error: config::ConfigError| SettingsError::Syntax {
@@ -100,19 +101,40 @@ fn merge(
         .and_then(Config::try_deserialize::<Map<String, Value>>)
         .map_err(syntax)?;
     refuse_tokens(&file, findings);
-    let overrides = environment
-        .into_iter()
-        .filter(|(name, _)| {
-            let section = name.strip_prefix("RBEE__").and_then(|rest| rest.split("__").next());
-            section.is_some_and(|section| file.contains_key(&section.to_lowercase()))
-        })
-        .collect();
+    let overrides = overrides(&file, environment, findings);
     Config::builder()
         .add_source(File::from_str(text, FileFormat::Toml))
         .add_source(Environment::with_prefix("RBEE").separator("__").source(Some(overrides)))
         .build()
         .and_then(Config::try_deserialize::<Value>)
         .map_err(syntax)
+}
+
+/// What `RBEE__` may be followed by, in lower case.
+const SECTIONS: [&str; 2] = ["hive", "queen"];
+
+/// The variables for the sections that the file has. One of a section that there is not is a mistake.
+fn overrides(
+    file: &Map<String, Value>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    findings: &mut Findings,
+) -> config::Map<String, String> {
+    let mut overrides = config::Map::new();
+    for (name, value) in environment {
+        let shown = name.to_string_lossy().into_owned();
+        let Some(rest) = shown.strip_prefix("RBEE__") else { continue };
+        let section = rest.split("__").next().unwrap_or_default().to_lowercase();
+        if !SECTIONS.contains(&section.as_str()) {
+            let allowed = "names no section: RBEE__HIVE__… and RBEE__QUEEN__… are what there is";
+            findings.add(shown, "", allowed);
+        } else if file.contains_key(&section) {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => drop(overrides.insert(name, value)),
+                _ => findings.add(shown, "", "must be UTF-8"),
+            }
+        }
+    }
+    overrides
 }
 
 /// Tokens that the environment may have in place of a file's name. A configuration file is for others
@@ -222,6 +244,23 @@ mod tests {
     fn the_environment_starts_no_role_that_the_file_does_not_name() {
         let settings = load_text("[queen]\n", &[("RBEE__HIVE__ID", "x")]).unwrap();
         assert!(settings.hive.is_none() && settings.queen.is_some());
+    }
+
+    #[test]
+    fn a_variable_of_no_section_or_that_is_no_text_is_named() {
+        for name in ["RBEE__HIV__QUEEN_URL", "RBEE__NOPE", "RBEE__"] {
+            let error = load_text("[hive]\n", &[(name, "x")]).unwrap_err().to_string();
+            let told = [name, "RBEE__HIVE__", "RBEE__QUEEN__"];
+            assert!(told.iter().all(|part| error.contains(part)), "{error}");
+        }
+        let with_bytes = |name: &str| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(b"[hive]\n").unwrap();
+            let value = std::os::unix::ffi::OsStringExt::from_vec(vec![b'a', 0xff]);
+            load(file.path(), [(name.into(), value)], false)
+        };
+        assert_eq!(keys(with_bytes("RBEE__HIVE__ID")), ["RBEE__HIVE__ID"]);
+        assert!(with_bytes("RBEE__QUEEN__BIND").is_ok() && with_bytes("OTHER").is_ok());
     }
 
     #[test]

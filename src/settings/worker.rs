@@ -49,7 +49,9 @@ pub(in crate::settings) fn read(
     let cwd = t.parse("cwd", f, absolute_path);
     let user = t.parse("user", f, existing_user);
     let gpus = read_gpus(&mut t, f);
+    let before_url = f.problems.len();
     let url = t.parse("url", f, http_url);
+    let wrong_url = f.problems.len() > before_url;
     let model = t.parse("model", f, plain_text);
     let slots = t.number("slots", f, 1..=1_000_000).map(|n| n as u32);
     let cpu_limit = t.parse("cpu_limit", f, |s| limits::cpu_quota_usec(s).map(|_| s.to_owned()));
@@ -61,12 +63,18 @@ pub(in crate::settings) fn read(
     let load = t.optional_table("load", f).and_then(|load| read_load(load, f));
     let stop_grace_ms = t.number("stop_grace_ms", f, 0..=DAY_MS).unwrap_or(10_000);
     let sample_interval_ms = t.number("sample_interval_ms", f, 10..=3_600_000);
+    let live_key = t.key("live");
     t.finish(f);
     let instance = instance?;
+    let url = url.or_else(|| default_url(hostname, &instance));
+    if url.is_none() && live.as_ref().is_some_and(|live| live.completion) && !wrong_url {
+        let allowed = "completion = true needs a url to ask, as the instance is no port: set url";
+        f.add(live_key, "{ completion = true }", allowed);
+    }
     Some(WorkerSpec {
         group: group?,
         command: command?,
-        url: url.or_else(|| default_url(hostname, &instance)),
+        url,
         instance,
         args,
         env,
@@ -272,6 +280,21 @@ mod tests {
     fn an_instance_that_is_no_port_has_no_url() {
         let spec = from_json(json!({"group": "a", "instance": "x", "command": "sleep"}), "h");
         assert_eq!(spec.unwrap().url, None);
+    }
+
+    #[test]
+    fn a_completion_as_a_sign_of_life_needs_a_url_to_ask() {
+        let spec = |instance: &str, url: Option<&str>| {
+            let live = json!({"completion": true});
+            let mut spec = json!({"group": "a", "instance": instance, "command": "c", "live": live});
+            url.into_iter().for_each(|url| spec["url"] = json!(url));
+            from_json(spec, "h").err().map(|problems| problems[0].to_string())
+        };
+        assert_eq!((spec("8080", None), spec("x", Some("http://h:1"))), (None, None));
+        let refused = spec("x", None).unwrap();
+        assert!(refused.contains("live") && refused.contains("url"), "{refused}");
+        let wrong = spec("x", Some("ftp://h")).unwrap();
+        assert!(wrong.starts_with("url"), "{wrong}");
     }
 
     #[test]
