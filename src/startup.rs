@@ -32,7 +32,10 @@ use queen::Queen;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 use thiserror::Error;
@@ -152,8 +155,12 @@ async fn run_roles(
     }
 }
 
-/// The hive first: in one process with a queen its goodbye still finds somebody.
+/// What the queen's clients still wait for comes before the workers that it comes from. Then the hive: in
+/// one process with a queen its goodbye still finds somebody.
 async fn stop_roles(hive: Option<Hive>, queen: Option<Queen>) {
+    if let Some(queen) = &queen {
+        queen.finish().await;
+    }
     if let Some(hive) = hive {
         hive.stop().await;
     }
@@ -211,6 +218,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartupError> {
 struct Server {
     handle: ServerHandle,
     in_flight: InFlightCount,
+    closing: Arc<AtomicBool>,
     front: Front,
 }
 
@@ -252,6 +260,14 @@ impl Front {
 }
 
 impl Server {
+    /// Answers what is in flight, within the time that there is for that, and refuses what comes, but
+    /// heartbeats.
+    async fn finish(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+        let within = Duration::from_secs(FINISH_WITHIN_S);
+        let _ = tokio::time::timeout(within, self.in_flight.none()).await;
+    }
+
     /// Takes no new connections, and returns when what is in flight has been answered. A client that
     /// does not read its answer is not waited for.
     async fn stop(self) {
@@ -278,10 +294,13 @@ fn serve<S: Clone + Send + 'static>(
     let in_flight = InFlightCount::default();
     let (count, guard) = (in_flight.clone(), Arc::clone(&front.guard));
     let durations = RequestDurations::new().map_err(io::Error::other)?;
+    let closing = Arc::new(AtomicBool::new(false));
+    let closed = Arc::clone(&closing);
     let connections = Connections::default();
     actix::spawn(connections.clone().watch());
     let server = HttpServer::new(move || {
         let (count, guard, durations) = (count.clone(), Arc::clone(&guard), durations.clone());
+        let closed = Arc::clone(&closed);
         App::new()
             .app_data(web::Data::new(state.clone()))
             .app_data(web::Data::from(Arc::clone(&guard)))
@@ -293,6 +312,7 @@ fn serve<S: Clone + Send + 'static>(
                 let in_hand = Connection::take_in_hand(&request);
                 let begun = Instant::now();
                 let refused = match guard.admit(&request) {
+                    Ok(()) if closed.load(Ordering::Relaxed) => wire::refuse_while_closing(&request),
                     Ok(()) => wire::refuse_upgrade(&request),
                     Err(refused) => Some(refused),
                 };
@@ -330,7 +350,7 @@ fn serve<S: Clone + Send + 'static>(
     let server = server.run();
     let handle = server.handle();
     actix::spawn(server);
-    Ok(Server { handle, in_flight, front })
+    Ok(Server { handle, in_flight, closing, front })
 }
 
 /// A request that met a panic.

@@ -81,6 +81,12 @@ impl Queen {
         self.server.front.reload(rules_of(&settings), settings.tls);
     }
 
+    /// Ends the streams, takes nothing new and answers what is in flight. Heartbeats are still taken.
+    pub(super) async fn finish(&self) {
+        self.state.close_streams().await;
+        self.server.finish().await;
+    }
+
     /// Streams first: an open one would hold up the end of the server.
     pub(super) async fn stop(self) {
         self.state.close_streams().await;

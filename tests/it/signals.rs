@@ -1,6 +1,6 @@
 //! SIGTERM, a second one, SIGHUP.
 
-use crate::support::{Site, SseClient, eventually, proc, secs};
+use crate::support::{Site, SseClient, eventually, free_port, proc, secs};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -121,4 +121,56 @@ async fn a_bad_configuration_at_sighup_is_refused_whole() {
     hive.log_line(|line| line.contains("configuration not taken").then_some(())).await;
     assert_eq!(hive.hive().worker("g/a").await["pid"], before["pid"]);
     assert_eq!(hive.hive().get("/v1/workers/g/b").await.status, 404);
+}
+
+#[actix_web::test]
+async fn what_is_in_flight_is_answered_before_its_worker_is_ended() {
+    let site = Site::new();
+    let mut config = site.hive_config(None);
+    config["queen"] = site.queen_config()["queen"].clone();
+    config["hive"]["on_exit"] = json!("stop");
+    let port = free_port();
+    let address = format!("127.0.0.1:{}", free_port());
+    let queen = format!("http://{address}");
+    config["queen"]["bind"] = json!(address);
+    config["hive"]["queen_urls"] = json!([queen]);
+    config["hive"]["workers"] = json!([
+        {"group": "g", "instance": port.to_string(), "command": "rbee", "model": "m",
+         "args": ["echo-worker", "--port", port.to_string(), "--model", "m", "--delay-ms", "300"],
+         "ready": {"http": format!("http://127.0.0.1:{port}/health"), "interval_ms": 50}},
+        {"group": "g", "instance": "deaf", "command": "/bin/sh", "stop_grace_ms": 2000,
+         "args": ["-c", "trap '' TERM; while :; do sleep 0.1; done"]},
+    ]);
+    let mut both = site.start("both", &config).await;
+    let api = both.queen().clone();
+    eventually(secs(10), async || {
+        let models = api.get("/v1/models").await.text;
+        if models.contains("\"m\"") { Ok(()) } else { Err(models) }
+    })
+    .await;
+    let mut stream = SseClient::connect(&format!("{queen}/v1/heartbeats/stream")).await;
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "a b c d e f"}]});
+    let asked = actix_web::rt::spawn({
+        let api = api.clone();
+        async move { api.post("/v1/chat/completions", body).await }
+    });
+    eventually(secs(5), async || {
+        let page = api.get("/metrics").await.text;
+        let busy = page.lines().any(|line| {
+            line.starts_with("rbee_gateway_requests_in_flight") && !line.ends_with(" 0")
+        });
+        if busy { Ok(()) } else { Err(page) }
+    })
+    .await;
+    let told = Instant::now();
+    let ended = both.terminate(secs(10));
+    let (answer, status, streamed) = tokio::join!(asked, ended, async {
+        stream.ended(secs(5)).await;
+        told.elapsed()
+    });
+    let answer = answer.expect("it is asked");
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert!(answer.text.contains("a b c d e f"), "{}", answer.text);
+    assert!(status.success());
+    assert!(streamed < told.elapsed() / 2, "the stream ended with the queen, not with the workers: {streamed:?}");
 }
