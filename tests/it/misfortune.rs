@@ -265,3 +265,23 @@ async fn two_hundred_workers_come_and_go_without_leaving_anything_open() {
     let leftover = proc::children(hive.pid());
     assert!(leftover.is_empty(), "{leftover:?}");
 }
+
+#[actix_web::test]
+async fn a_death_is_a_warning_that_explains_it_and_a_stop_is_not() {
+    let site = Site::new();
+    let mut hive = site.start("hive", &site.hive_config(None)).await;
+    let mut crash = shell("crash", "echo out of ideas; exit 3");
+    crash["restart"] = json!({"policy": "never"});
+    hive.hive().spawn(sleeper("calm")).await;
+    hive.hive().spawn(crash).await;
+    let of = |name: &'static str| {
+        move |line: &str| (line.contains("ended") && line.contains(name)).then(|| line.to_owned())
+    };
+    let told = hive.log_line(of("g/crash")).await;
+    for part in ["WARN", "code=3", "peak_rss_mb=", "out of ideas"] {
+        assert!(told.contains(part), "no {part}: {told}");
+    }
+    hive.hive().delete("/v1/workers/g/calm").await.expect(200);
+    let told = hive.log_line(of("g/calm")).await;
+    assert!(told.contains("INFO"), "{told}");
+}

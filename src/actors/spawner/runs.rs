@@ -12,7 +12,7 @@ use crate::{
         hive_board::{RunNumber, WorkerName},
         timestamp,
     },
-    contract::ExitRecord,
+    contract::{ExitRecord, WorkerState},
     platform::process::{
         ExitStatus, ProcessWatch, SharedTracker, SpawnError, SpawnStage, signal_name,
     },
@@ -197,10 +197,7 @@ impl SpawnerActor {
             log_tail: autopsy.log_tail,
             next,
         };
-        tracing::info!(
-            worker = %name, code = record.code, signal = record.signal, next = ?record.next,
-            oom_killed = record.oom_killed, uptime_s = record.uptime_s, "ended"
-        );
+        log_end(name, &record);
         worker.last_exit = Some(Arc::new(record));
         cancel_timers(worker, ctx);
         self.carry_out(name, effects, ctx);
@@ -276,5 +273,22 @@ impl SpawnerActor {
                 });
             }
         });
+    }
+}
+
+/// A warning, unless it was asked for or ended as it was meant to.
+fn log_end(name: &WorkerName, record: &ExitRecord) {
+    macro_rules! tell {
+        ($level:ident) => {
+            tracing::$level!(
+                worker = %name, code = record.code, signal = record.signal, next = ?record.next,
+                oom_killed = record.oom_killed, uptime_s = record.uptime_s,
+                peak_rss_mb = record.peak_rss_mb, log_tail = ?record.log_tail, "ended"
+            )
+        };
+    }
+    match record.next {
+        WorkerState::Backoff | WorkerState::Failed => tell!(warn),
+        _ => tell!(info),
     }
 }
