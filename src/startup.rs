@@ -312,7 +312,9 @@ fn serve<S: Clone + Send + 'static>(
                 let in_hand = Connection::take_in_hand(&request);
                 let begun = Instant::now();
                 let refused = match guard.admit(&request) {
-                    Ok(()) if closed.load(Ordering::Relaxed) => wire::refuse_while_closing(&request),
+                    Ok(()) if closed.load(Ordering::Relaxed) => {
+                        wire::refuse_while_closing(&request)
+                    }
                     Ok(()) => wire::refuse_upgrade(&request),
                     Err(refused) => Some(refused),
                 };
