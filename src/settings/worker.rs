@@ -286,7 +286,8 @@ mod tests {
     fn a_completion_as_a_sign_of_life_needs_a_url_to_ask() {
         let spec = |instance: &str, url: Option<&str>| {
             let live = json!({"completion": true});
-            let mut spec = json!({"group": "a", "instance": instance, "command": "c", "live": live});
+            let mut spec =
+                json!({"group": "a", "instance": instance, "command": "c", "live": live});
             url.into_iter().for_each(|url| spec["url"] = json!(url));
             from_json(spec, "h").err().map(|problems| problems[0].to_string())
         };
