@@ -191,10 +191,11 @@ fn default_id() -> String {
 
 fn hostname(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || ".-_:".contains(c);
-    if !text.is_empty() && text.len() <= 253 && text.chars().all(plain) {
+    let port = text.contains(':') && text.parse::<std::net::Ipv6Addr>().is_err();
+    if !text.is_empty() && text.len() <= 253 && text.chars().all(plain) && !port {
         return Ok(text.to_owned());
     }
-    Err("must be a host name or an IP address without brackets".into())
+    Err("must be a host name or an IP address, without brackets and without a port".into())
 }
 
 /// `queen_url` wins over `queen_urls`, so that the environment can name a single queen over a file's list.
@@ -233,8 +234,8 @@ fn read_cgroup(mut t: Table, f: &mut Findings) -> CgroupSettings {
         root: t.non_empty("root", f).map(PathBuf::from),
         slice: t.parse("slice", f, slice).unwrap_or_else(|| "rbee.slice".into()),
     };
-    if settings.root.as_ref().is_some_and(|root| !root.is_absolute()) {
-        f.add(t.key("root"), "", "must be an absolute path");
+    if let Some(root) = settings.root.as_ref().filter(|root| !root.is_absolute()) {
+        f.add(t.key("root"), format!("{root:?}"), "must be an absolute path");
     }
     t.finish(f);
     settings

@@ -180,6 +180,16 @@ fn read(document: Value, insecure: bool, findings: &mut Findings) -> Option<Sett
     root.finish(findings);
     let hive = hive.map(|table| hive::read(table, insecure, findings));
     let queen = queen.map(|table| queen::read(table, insecure, findings));
+    if let (Some(Some(hive)), Some(Some(queen))) = (&hive, &queen)
+        && hive.bind == queen.bind
+        && hive.bind.port() != 0
+    {
+        findings.add(
+            "hive.bind",
+            hive.bind,
+            "must not be queen.bind too: one of both can listen there",
+        );
+    }
     match (hive, queen) {
         (Some(None), _) | (_, Some(None)) => None,
         (hive, queen) => Some(Settings { hive: hive.flatten(), queen: queen.flatten() }),
@@ -309,6 +319,36 @@ mod tests {
                 "queen.auth.token_file",
             ]
         );
+    }
+
+    #[test]
+    fn both_roles_cannot_listen_at_one_address() {
+        let both = |hive: &str, queen: &str| {
+            load_text(&format!("[hive]\nbind={hive:?}\n[queen]\nbind={queen:?}\n"), &[])
+        };
+        assert_eq!(keys(both("127.0.0.1:7833", "127.0.0.1:7833")), ["hive.bind"]);
+        assert!(both("127.0.0.1:7833", "127.0.0.2:7833").is_ok());
+        assert!(both("127.0.0.1:0", "127.0.0.1:0").is_ok());
+    }
+
+    #[test]
+    fn a_host_name_has_no_port_and_may_be_an_ipv6_address() {
+        let hostname = |name: &str| load_text(&format!("[hive]\nhostname={name:?}\n"), &[]);
+        for good in ["a", "10.0.0.7", "::1", "fe80::1:80"] {
+            assert!(hostname(good).is_ok(), "{good}");
+        }
+        for wrong in ["a:80", "10.0.0.7:80", "[::1]"] {
+            assert_eq!(keys(hostname(wrong)), ["hive.hostname"], "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_shown_and_shows_no_control_character() {
+        let said = |text: &str| load_text(text, &[]).unwrap_err().to_string();
+        let root = said("[hive.cgroup]\nroot=\"sys/fs\"\n");
+        assert!(root.contains("hive.cgroup.root = \"sys/fs\": must be an absolute path"), "{root}");
+        let key = said("[queen]\n\"a\\u001bb\" = 1\n");
+        assert!(key.contains("\\u{1b}") && !key.contains('\u{1b}'), "{key}");
     }
 
     #[test]

@@ -52,6 +52,14 @@ impl Findings {
         if value.chars().count() > SHOWN {
             value = value.chars().take(SHOWN).chain(['…']).collect();
         }
+        let key = key.chars().fold(String::new(), |mut shown, c| {
+            if c.is_control() {
+                shown.extend(c.escape_default())
+            } else {
+                shown.push(c)
+            }
+            shown
+        });
         self.problems.push(Problem { key, value, allowed: allowed.to_owned() });
     }
 }
