@@ -90,6 +90,8 @@ fn nearest(wanted: &WorkerName, known: &[WorkerName]) -> Vec<String> {
     let text = wanted.to_string();
     let mut scored: Vec<(f64, String)> = known
         .iter()
+        // What is just going is still known.
+        .filter(|name| !wanted.names(name))
         .map(|name| {
             let bare = WorkerName { hive: None, ..name.clone() };
             let compared = if wanted.hive.is_some() { name } else { &bare };
@@ -124,6 +126,9 @@ mod tests {
         let unknown = resolve(&named("lm/8081"), &known).unwrap_err();
         assert_eq!(unknown.status(), 66);
         assert!(unknown.to_string().contains("did you mean b/llm/8081"), "{unknown}");
+        // One that went between two questions is not offered instead of itself.
+        let gone = super::unknown(&known[1], &known).to_string();
+        assert!(gone.contains("did you mean") && !gone.contains("mean b/llm/8080"), "{gone}");
         assert!(resolve(&named("x/y"), &[]).unwrap_err().to_string().contains("no workers"));
     }
 

@@ -18,7 +18,13 @@ pub(super) async fn examine(api: &Api, hive: &HiveSettings) -> Vec<Finding> {
     let list = match list(api).await {
         Ok(list) => list,
         Err(failure) => {
-            return vec![Finding::fail("workers", failure.to_string(), "look at the hive's log")];
+            let remedy = match failure {
+                Failure::Denied(_) => {
+                    "give a token that may, with --token-file FILE or in RBEE_TOKEN"
+                }
+                _ => "look at the hive's log",
+            };
+            return vec![Finding::fail("workers", failure.to_string(), remedy)];
         }
     };
     let mut findings: Vec<Finding> =
