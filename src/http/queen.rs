@@ -292,6 +292,8 @@ async fn health(state: State) -> web::Json<Health> {
 }
 
 #[cfg(test)]
+mod fixtures;
+#[cfg(test)]
 mod limits_tests;
 
 #[cfg(test)]

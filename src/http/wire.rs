@@ -7,9 +7,6 @@ use actix_web::{
     http::{ConnectionType, StatusCode, Version, header},
 };
 
-/// What who is refused while a server ends is told to wait, seconds: another may take its place.
-const RETRY_AFTER_S: u64 = 5;
-
 /// A request that asks for a WebSocket has no body by the library's reading, whatever its length says: it
 /// would wait for one that never ends. There is none here to be had.
 pub fn refuse_upgrade(request: &ServiceRequest) -> Option<HttpError> {
@@ -18,13 +15,6 @@ pub fn refuse_upgrade(request: &ServiceRequest) -> Option<HttpError> {
         let message = "there is no WebSocket here; leave the upgrade header out";
         HttpError::new(StatusCode::UPGRADE_REQUIRED, "no_websocket", message)
     })
-}
-
-/// A server that ends takes nothing new; a hive beside it still says goodbye, and whoever asks is told that
-/// it is up.
-pub fn refuse_while_closing(request: &ServiceRequest) -> Option<HttpError> {
-    let still_taken = matches!(request.path(), "/v1/hive-heartbeat" | "/health");
-    (!still_taken).then(|| HttpError::overloaded("it is stopping", RETRY_AFTER_S))
 }
 
 /// A client of HTTP/1.0 does not know chunks: an answer without a length ends with its connection.

@@ -20,9 +20,15 @@ use actix_web::{
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
+
+/// What who is refused while a server ends is told to wait, seconds: another may take its place.
+const RETRY_AFTER_S: u64 = 5;
 
 /// What a guard is made of.
 #[derive(Debug)]
@@ -41,6 +47,7 @@ pub struct Guard {
     own: OwnNames,
     rules: ArcSwap<Rules>,
     cookie: String,
+    closing: AtomicBool,
     pub(super) sessions: Mutex<Sessions>,
     pub(super) attempts: Mutex<Attempts>,
 }
@@ -62,6 +69,7 @@ impl Guard {
             cookie: format!("rbee_session_{}", own.bind.port()),
             own,
             rules: ArcSwap::from_pointee(rules),
+            closing: AtomicBool::new(false),
             sessions: Mutex::default(),
             attempts: Mutex::default(),
         })
@@ -73,6 +81,12 @@ impl Guard {
             self.rules.store(Arc::new(rules));
             self.sessions.lock().close_all();
         }
+    }
+
+    /// From now on nothing new is taken: a server ends. Who only looks whether it is up is answered, and a
+    /// hive beside it still says goodbye.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
     }
 
     /// Whether the request may go on to its handler; else the answer.
@@ -105,12 +119,20 @@ impl Guard {
         origin::check(&asked, &self.own).map_err(|refusal| self.refused(&refusal))?;
         let shown = self.shown(head);
         match decide(class, reading, shown.credential, &rules) {
-            Verdict::Allowed if found.is_some() => Ok(()),
+            Verdict::Allowed if found.is_some() => self.still_takes(class),
             Verdict::Allowed => Err(HttpError::not_found(format!("there is no {path:?} here"))),
             Verdict::Unauthenticated => Err(unauthenticated(shown.credential)),
             Verdict::Forbidden(role) => Err(forbidden(role)),
             Verdict::NotFromOwnPage => Err(not_from_own_page()),
         }
+    }
+
+    fn still_takes(&self, class: Class) -> Result<(), HttpError> {
+        let new = !matches!(class, Class::Open | Class::Heartbeat);
+        if new && self.closing.load(Ordering::Relaxed) {
+            return Err(HttpError::overloaded("it is stopping", RETRY_AFTER_S));
+        }
+        Ok(())
     }
 
     /// Who sends it, as far as is known: without any token configured, whoever it is may do everything.

@@ -1,7 +1,7 @@
 //! What a client of the queen or a hive can run into, at the limit and one beyond.
 #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
 
-use super::*;
+use super::{fixtures::state, *};
 use crate::{
     actors::fleet::fixtures::{heartbeat, worker},
     contract::{ExitRecord, GpuStats, HiveHeartbeat, LifecycleEvent},
@@ -19,18 +19,6 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use serde_json::{Value, json};
 use std::{io::Write as _, time::Duration};
-
-fn state() -> QueenState {
-    QueenState::start(
-        RegistryConfig::default(),
-        Placement::default(),
-        GatewayConfig::default(),
-        KnownHives::default(),
-        QueenCounters::new().unwrap(),
-        &actix::Arbiter::current(),
-        |_| |_| (),
-    )
-}
 
 async fn call(state: &QueenState, request: TestRequest) -> (u16, Value) {
     let app = App::new().app_data(web::Data::new(state.clone())).configure(configure);

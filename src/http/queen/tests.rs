@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects")]
 
-use super::*;
+use super::{fixtures::state, *};
 use crate::http::{idle::Connections, socket};
 use crate::limits::HEARTBEAT_BODY_MAX;
 use actix_web::{
@@ -24,18 +24,6 @@ macro_rules! app {
         test::init_service(App::new().app_data(web::Data::new($state.clone())).configure(configure))
             .await
     };
-}
-
-fn state() -> QueenState {
-    QueenState::start(
-        RegistryConfig::default(),
-        Placement::default(),
-        GatewayConfig::default(),
-        KnownHives::default(),
-        QueenCounters::new().unwrap(),
-        &actix::Arbiter::current(),
-        |_| |_| (),
-    )
 }
 
 fn beat(id: &str, seq: u64) -> Value {

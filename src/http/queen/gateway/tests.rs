@@ -1,29 +1,13 @@
 #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
 
 use super::*;
-use crate::actors::placement::Placement;
+use crate::http::queen::fixtures::state;
 use crate::limits::{
     GATEWAY_BODIES_MAX, GATEWAY_PAUSE_MAX, GATEWAY_REQUESTS_MAX, GATEWAY_SENT_WITHIN,
     tests::Counting,
 };
-use crate::{
-    actors::registry::RegistryConfig,
-    http::queen::{KnownHives, QueenCounters},
-};
 use actix_web::{App, http::StatusCode, test};
 use serde_json::{Value, json};
-
-fn state() -> QueenState {
-    QueenState::start(
-        RegistryConfig::default(),
-        Placement::default(),
-        GatewayConfig::default(),
-        KnownHives::default(),
-        QueenCounters::new().unwrap(),
-        &actix::Arbiter::current(),
-        |_| |_| (),
-    )
-}
 
 async fn call(state: QueenState, request: test::TestRequest) -> (StatusCode, Value) {
     let app = App::new().app_data(web::Data::new(state)).configure(super::super::configure);
