@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { close, launch, open, rowOf, shoot, watchStreams } from "./support/browser.mjs";
+import { close, launch, open, reads, rowOf, shoot, watchStreams } from "./support/browser.mjs";
 import { Daemon, queenOnly } from "./support/daemon.mjs";
 import { FakeHive } from "./support/fleet.mjs";
 import { until } from "./support/wait.mjs";
@@ -65,6 +65,25 @@ test("a hive that falls silent is named, its rows are dimmed, and it returns", a
 const lag = (page) => page.evaluate(() => {
   const data = JSON.stringify({ type: "lagged", missed: 3 });
   window.streams[0].dispatchEvent(new MessageEvent("lagged", { data }));
+});
+
+test("a page that has heard nothing yet does not say that there is nothing", async () => {
+  const context = await browser.newContext();
+  await context.addInitScript("delete globalThis.SharedWorker");
+  let release;
+  const held = new Promise((resolve) => (release = resolve));
+  await context.route("**/v1/heartbeats/stream*", async (route) => {
+    await held;
+    await route.continue();
+  });
+  const page = await open(browser, daemon.url, { context });
+  await page.locator("#link", { hasText: "connecting" }).waitFor();
+  assert.equal(await page.locator("#summary").innerText(), "");
+  assert.equal(await page.locator("#nothing").isVisible(), false);
+  release();
+  await reads(page.locator("#summary"), /hive/);
+  await page.locator("#link", { hasText: "live" }).waitFor();
+  await close(page);
 });
 
 test("a page that was told it lagged fetches everything anew, and names with markup are text", async () => {

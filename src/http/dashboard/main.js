@@ -97,12 +97,12 @@ function showStanding(now) {
   document.body.dataset.link = out ? "broken" : status;
   say(linkWord, out ? "logged out" : { open: "live", broken: "broken", connecting: "connecting" }[status]);
   // A session that has ended by itself leaves the figures as they were; a viewer that has left does not.
-  const empty = out && (hasLeft() || store.hives.size === 0);
-  document.body.toggleAttribute("data-empty", empty);
+  const empty = !sync.knows || (out && (hasLeft() || store.hives.size === 0));
+  document.body.toggleAttribute("data-empty", out && empty);
   const workers = store.workers.size;
   say(summary, empty ? "" : `${counting(store.hives.size, "hive")} · ${counting(workers, "worker")}`);
   say(shown, list.length === workers ? "" : `${count(list.length)} of ${counting(workers, "worker")}`);
-  byId("nothing").hidden = list.length > 0;
+  byId("nothing").hidden = !sync.knows || list.length > 0;
   byId("nothing").firstElementChild.hidden = workers > 0;
   byId("nothing").lastElementChild.hidden = workers === 0;
 }

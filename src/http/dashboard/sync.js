@@ -19,9 +19,12 @@ export class Sync {
   #hivesAt = -Infinity;
   #completing = false;
 
-  /** `news` is called when the store has changed, `draw` when anything else is to be shown anew. */
+  /**
+   * `knows`: whether the queen has told anything yet; until then there being no workers says nothing.
+   * `news` is called when the store has changed, `draw` when anything else is to be shown anew.
+   */
   constructor(store, { news, draw }) {
-    Object.assign(this, { store, news, draw, lastNews: performance.now(), happened: 0 });
+    Object.assign(this, { store, news, draw, lastNews: performance.now(), happened: 0, knows: false });
   }
 
   /** Begins, or goes on at once where the stream waits for its next try. */
@@ -54,6 +57,7 @@ export class Sync {
     const data = JSON.parse(text);
     const now = performance.now();
     this.lastNews = now;
+    this.knows = true;
     if (this.#link.status !== "open") this.#link = { status: "open", since: now };
     if (name === "lifecycle") this.happened += 1;
     this.store.apply(name, data, now);
@@ -69,6 +73,7 @@ export class Sync {
       const [{ hives }, { workers }] = await Promise.all([getJson("/v1/hives"), getJson("/v1/workers")]);
       this.lastNews = performance.now();
       this.store.replace(hives, workers, this.lastNews);
+      this.knows = true;
     } catch {
       // The stream goes on telling each hive whole; the banner says if it does not.
     }
